@@ -1,1 +1,10 @@
-//! Placeholder.
+//! A Ringkeeper node: sessions, connections, watches, the ordering core, and the runtime skin.
+//!
+//! `core` and `shard` are plain structs that the runtime and the simulator drive alike. They do
+//! not know each other: both speak [`link`] and [`feed`]. Only `runtime` touches the machine.
+
+pub mod core;
+pub mod feed;
+pub mod limits;
+pub mod link;
+pub mod shard;

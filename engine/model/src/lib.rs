@@ -6,6 +6,7 @@
 //! writers emit CESU-8, which is not always valid UTF-8 (`zab-wire` 0.1).
 
 pub mod acl;
+pub mod batch;
 pub mod error;
 pub mod event;
 pub mod id;
@@ -18,6 +19,7 @@ pub mod txn;
 pub mod zxid;
 
 pub use acl::{Acl, AuthId, Perms};
+pub use batch::Batch;
 pub use error::ErrorCode;
 pub use event::EventKind;
 pub use id::{ServerId, SessionId, Xid};

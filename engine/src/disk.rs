@@ -1,0 +1,184 @@
+//! The vocabulary of disk work: descriptions out, completions in.
+//!
+//! The caller carries operations out in any order and concurrently, except where an operation's
+//! documentation says what must have completed before. A failed write or sync is reported once
+//! and never retried; whoever receives it halts the node.
+
+use std::fmt;
+
+/// Direct I/O works in multiples of this many bytes, in memory and on disk.
+pub const ALIGN: usize = 4096;
+
+/// Identifies an operation to its issuer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DiskToken(pub u64);
+
+/// A log segment: number in the order of creation. File name `log.<id as 16 hex digits>`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SegmentId(pub u64);
+
+/// A buffer whose length is a multiple of [`ALIGN`] and whose address will be aligned too.
+/// The runtime needs aligned memory for direct I/O; this type over-allocates and offers the
+/// aligned window, which keeps it free of `unsafe`.
+#[derive(Clone)]
+pub struct AlignedBuf {
+    raw: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl AlignedBuf {
+    /// A zeroed buffer of `len` bytes rounded up to [`ALIGN`].
+    pub fn zeroed(len: usize) -> AlignedBuf {
+        let len = len.next_multiple_of(ALIGN);
+        let raw = vec![0; len + ALIGN];
+        let start = raw.as_ptr().align_offset(ALIGN);
+        AlignedBuf { raw, start, len }
+    }
+
+    /// The window.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.raw[self.start..self.start + self.len]
+    }
+
+    /// The window, writable.
+    pub fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.raw[self.start..self.start + self.len]
+    }
+
+    /// Bytes in the window.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True for a window of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AlignedBuf({} bytes)", self.len)
+    }
+}
+
+/// Small files that are replaced whole.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum SmallFile {
+    /// First copy of the accepted and current epoch.
+    EpochA,
+    /// Second copy.
+    EpochB,
+}
+
+/// Disk work to do.
+#[derive(Clone, Debug)]
+pub enum DiskOp {
+    /// Make a log segment ready: file under a temporary name, filled with zeros, synced, renamed,
+    /// directory synced. May reuse a file named in `recycle`, which then disappears under its
+    /// old name. Takes long; must not delay writes.
+    PrepareSegment {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+        /// Which.
+        segment: SegmentId,
+        /// Size, a multiple of [`ALIGN`].
+        bytes: u64,
+    },
+    /// Overwrite part of a prepared segment. Complete means durable: the write itself carries
+    /// data-sync semantics. Several may be in flight.
+    WriteSegment {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+        /// Which.
+        segment: SegmentId,
+        /// Where, a multiple of [`ALIGN`].
+        offset: u64,
+        /// What.
+        data: AlignedBuf,
+    },
+    /// Delete a segment that recovery no longer needs, and sync the directory.
+    RemoveSegment {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+        /// Which.
+        segment: SegmentId,
+    },
+    /// Write a snapshot of a version in the background (see `snapshot::Writer`): temporary name,
+    /// pages, sync, rename to `snapshot.<zxid as 16 hex digits>`, directory sync.
+    WriteSnapshot {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+        /// What to write; holding it keeps the version alive.
+        version: crate::Version,
+    },
+    /// Delete the snapshot of this zxid, and sync the directory.
+    RemoveSnapshot {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+        /// Which.
+        zxid: model::Zxid,
+    },
+    /// Replace a small file: temporary name, write, sync, rename, directory sync.
+    ReplaceFile {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+        /// Which.
+        file: SmallFile,
+        /// New content.
+        data: Vec<u8>,
+    },
+    /// Ask how much space the log's and the snapshots' volumes have left.
+    MeasureSpace {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+    },
+}
+
+/// What became of an operation.
+#[derive(Clone, Debug)]
+pub struct DiskDone {
+    /// The operation.
+    pub token: DiskToken,
+    /// How it ended.
+    pub result: Result<DiskFact, DiskFault>,
+}
+
+/// A completed operation's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiskFact {
+    /// Done, and durable where the operation promises it.
+    Done,
+    /// A snapshot was written: its size in bytes.
+    SnapshotWritten {
+        /// File size.
+        bytes: u64,
+    },
+    /// Bytes available to this process: log volume, snapshot volume.
+    Space {
+        /// Log volume.
+        log_free: u64,
+        /// Snapshot volume.
+        snapshot_free: u64,
+    },
+}
+
+/// A failed operation, with the cause in words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskFault {
+    /// The device or file system is full. Only [`DiskOp::PrepareSegment`],
+    /// [`DiskOp::WriteSnapshot`] and [`DiskOp::ReplaceFile`] may end this way without the node
+    /// having to halt.
+    pub out_of_space: bool,
+    /// What was attempted, on which file, and the system's words.
+    pub cause: String,
+}
+
+impl fmt::Display for DiskFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+impl std::error::Error for DiskFault {}
