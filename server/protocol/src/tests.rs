@@ -1,0 +1,3 @@
+//! Captured frames, round trips, and hostile bytes.
+
+mod vectors;
