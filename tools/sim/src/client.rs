@@ -193,9 +193,9 @@ impl Client {
         }
         let lists = self.remembered.clone();
         let relative = self.last_zxid;
-        let xid =
-            self.owe(OpCode::SetWatches2, Asked::SetWatches(relative, lists.clone()), floor);
-        let encoded: Vec<Vec<u8>> = lists.iter().map(|list| Names::build(list.iter().map(Vec::as_slice))).collect();
+        let xid = self.owe(OpCode::SetWatches2, Asked::SetWatches(relative, lists.clone()), floor);
+        let encoded: Vec<Vec<u8>> =
+            lists.iter().map(|list| Names::build(list.iter().map(Vec::as_slice))).collect();
         let names = |index: usize| -> Names<'_> {
             Names::decode(&mut model::jute::Reader::new(&encoded[index])).expect("just encoded")
         };
@@ -322,10 +322,7 @@ impl Client {
                 Op::SetData { path: &a, data: Some(&data), version: -1 },
                 Op::SetData { path: &b, data: Some(&data), version: -1 },
             ],
-            _ => vec![
-                Op::Delete { path: &a, version: -1 },
-                Op::Delete { path: &b, version: -1 },
-            ],
+            _ => vec![Op::Delete { path: &a, version: -1 }, Op::Delete { path: &b, version: -1 }],
         };
         if self.dice.per_mille(200) {
             ops.push(Op::Check { path: b"/none", version: 0 });
@@ -338,8 +335,11 @@ impl Client {
         let path = self.path(options);
         if self.dice.per_mille(700) {
             let recursive = self.dice.per_mille(500);
-            let mode =
-                if recursive { AddWatchMode::PersistentRecursive } else { AddWatchMode::Persistent };
+            let mode = if recursive {
+                AddWatchMode::PersistentRecursive
+            } else {
+                AddWatchMode::Persistent
+            };
             let xid = self.owe(OpCode::AddWatch, Asked::AddWatch(path.clone(), mode), floor);
             Request::AddWatch { path: &path, mode }.encode(xid, bytes);
         } else {

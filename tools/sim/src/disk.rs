@@ -114,7 +114,8 @@ impl SimDisk {
                     self.tear(segment, offset, data.as_slice());
                     (token, fault("write segment", false))
                 } else {
-                    let file = self.segments.get_mut(&segment).expect("writes go to prepared files");
+                    let file =
+                        self.segments.get_mut(&segment).expect("writes go to prepared files");
                     let at = offset as usize;
                     file[at..at + data.len()].copy_from_slice(data.as_slice());
                     (token, Ok(DiskFact::Done))

@@ -13,15 +13,27 @@ pub struct Trace {
     count: u64,
 }
 
-
 impl Trace {
     /// Keeps the text of the lines, or only their hash.
     pub fn new(keep: bool) -> Trace {
-        Trace { keep, lines: Vec::new(), line: String::new(), hash: 0xcbf2_9ce4_8422_2325, count: 0 }
+        Trace {
+            keep,
+            lines: Vec::new(),
+            line: String::new(),
+            hash: 0xcbf2_9ce4_8422_2325,
+            count: 0,
+        }
     }
 
     /// Adds a line: event number, true time in us, who, what, details.
-    pub fn event(&mut self, step: u64, now: u64, who: &str, what: &str, details: &dyn std::fmt::Display) {
+    pub fn event(
+        &mut self,
+        step: u64,
+        now: u64,
+        who: &str,
+        what: &str,
+        details: &dyn std::fmt::Display,
+    ) {
         self.line.clear();
         write!(self.line, "{step:>6} {:>12} {who:<5} {what:<9} {details}", now / 1000)
             .expect("writing to a string");

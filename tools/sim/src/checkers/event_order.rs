@@ -219,10 +219,8 @@ impl Checker for EventOrder {
         match seen {
             Seen::Attached { client, .. } => {
                 // Without watches, nothing before the first one matters.
-                let connection = Connection {
-                    next_change: history.changes.len(),
-                    ..Connection::default()
-                };
+                let connection =
+                    Connection { next_change: history.changes.len(), ..Connection::default() };
                 self.connections.insert(*client, connection);
                 Ok(())
             }

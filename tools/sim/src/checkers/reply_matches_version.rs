@@ -34,7 +34,10 @@ fn compare(
     answer: Result<&Answer<'_>, i32>,
 ) -> Result<(), String> {
     match (&pending.asked, answer) {
-        (Asked::Exists(path, _) | Asked::GetData(path, _) | Asked::GetChildren(path, _), Err(err)) => {
+        (
+            Asked::Exists(path, _) | Asked::GetData(path, _) | Asked::GetChildren(path, _),
+            Err(err),
+        ) => {
             let found = history.at(zxid)?.view().get(path).is_some();
             if err != ErrorCode::NoNode.code() || found {
                 return Err(format!("error {err}, and the znode exists there: {found}"));
