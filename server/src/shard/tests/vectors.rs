@@ -10,7 +10,7 @@ fn expect(world: &mut World, conn: ConnId, frames: &str) {
 }
 
 fn show(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A write: sent, decided, published.
