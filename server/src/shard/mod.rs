@@ -458,7 +458,7 @@ impl Shard {
         let Some(batch) = self.feed.next() else { return false };
         for segment in &batch.segments {
             let mut start = 0;
-            let mut at = self.view.zxid();
+            let mut previous = self.view.zxid();
             for entry in &segment.entries {
                 let end = entry.effects_end as usize;
                 if !self.watches.is_empty() {
@@ -471,9 +471,11 @@ impl Shard {
                 if let Some(completion) = &entry.completion
                     && completion.conn.shard == self.config.shard
                 {
-                    self.on_completion(now, completion, &segment.effects, at, entry.zxid, out);
+                    let effects = &segment.effects;
+                    let at = Place { effects, previous, zxid: entry.zxid };
+                    self.on_completion(now, completion, at, out);
                 }
-                at = entry.zxid;
+                previous = entry.zxid;
             }
             self.view = segment.version.clone();
             self.welcome(now);
@@ -490,19 +492,17 @@ impl Shard {
         &mut self,
         now: Now,
         completion: &Completion,
-        effects: &Effects,
-        previous: Zxid,
-        zxid: Zxid,
+        at: Place<'_>,
         out: &mut ShardOutputs,
     ) {
         let id = completion.conn;
         match &completion.answer {
             Answer::Reply { xid, opcode: _, outcome, received: _ } => {
-                self.on_reply(now, id, *xid, outcome, effects, previous, zxid, out);
+                self.on_reply(now, id, *xid, outcome, at, out);
             }
             Answer::SessionCreated { session, timeout_ms, password } => {
                 let (session, timeout_ms, password) = (*session, *timeout_ms, *password);
-                self.attach(id, Grant { session, timeout_ms, password }, zxid, out);
+                self.attach(id, Grant { session, timeout_ms, password }, at.zxid, out);
             }
             Answer::SessionEnded => self.on_drop(id, DropReason::Closed, out),
         }
@@ -682,6 +682,17 @@ impl Shard {
     }
 }
 
+/// Where in the feed an answer stands.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    /// Holds the paths that the answer names.
+    effects: &'a Effects,
+    /// Position before it.
+    previous: Zxid,
+    /// Its position.
+    zxid: Zxid,
+}
+
 /// One change on its way to its watchers.
 struct Delivery<'a> {
     connections: &'a mut Connections,
@@ -699,7 +710,8 @@ impl Delivery<'_> {
         self.event.clear();
         let Delivery { connections, flush, overflowed, stats, event, skip_acl, zxid } = self;
         let acl = if *skip_acl { None } else { acl };
-        Event { connections, flush, overflowed, stats, event, zxid: *zxid, kind, path, acl }
+        let encoded = &mut **event;
+        Event { connections, flush, overflowed, stats, encoded, zxid: *zxid, kind, path, acl }
     }
 }
 
@@ -709,7 +721,7 @@ struct Event<'a> {
     flush: &'a mut Vec<u32>,
     overflowed: &'a mut Vec<u32>,
     stats: &'a mut Stats,
-    event: &'a mut Vec<u8>,
+    encoded: &'a mut Vec<u8>,
     zxid: Zxid,
     kind: EventKind,
     path: &'a [u8],
@@ -727,14 +739,14 @@ impl Event<'_> {
                 return;
             }
         }
-        if self.event.is_empty() {
-            reply::event(self.event, self.zxid, self.kind, self.path);
+        if self.encoded.is_empty() {
+            reply::event(self.encoded, self.zxid, self.kind, self.path);
         }
         if conn.outbox.len() > OUTBOX_BYTES_MAX {
             self.overflowed.push(slot);
             return;
         }
-        conn.outbox.back().extend_from_slice(self.event);
+        conn.outbox.back().extend_from_slice(self.encoded);
         conn.stats.sent += 1;
         self.stats.sent += 1;
         self.stats.events += 1;

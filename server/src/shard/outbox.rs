@@ -29,6 +29,11 @@ impl Outbox {
         self.len() == 0
     }
 
+    /// Bytes of memory it holds.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Where to append.
     pub fn back(&mut self) -> &mut Vec<u8> {
         &mut self.bytes

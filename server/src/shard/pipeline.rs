@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use super::connection::Phase;
 use super::reads::Reading;
-use super::{Shard, ShardOutputs, auth};
+use super::{Place, Shard, ShardOutputs, auth};
 use crate::limits::{
     CONNECTION_OUTSTANDING_BYTES_MAX, CONNECTION_OUTSTANDING_MAX, OUTBOX_BYTES_MAX,
     OUTBOX_BYTES_PAUSE, SHARD_OUTSTANDING_BYTES_MAX, SHARD_SUBMITS_MAX, SHARD_WATCHES_MAX,
@@ -365,18 +365,17 @@ impl Shard {
         }
     }
 
-    /// The feed answers a request. `previous` is the position before this entry.
+    /// The feed answers a request.
     pub(super) fn on_reply(
         &mut self,
         now: Now,
         id: ConnId,
         xid: Xid,
         outcome: &Outcome,
-        effects: &Effects,
-        previous: Zxid,
-        zxid: Zxid,
+        at: Place<'_>,
         out: &mut ShardOutputs,
     ) {
+        let Place { effects, previous, zxid } = at;
         let Some(conn) = self.connections.get_mut(id) else { return };
         if conn.is_closing() {
             return;

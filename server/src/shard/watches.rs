@@ -568,6 +568,9 @@ mod tests {
         assert!(!table.contains(1, b"/a", Modes::ALL) && table.is_empty());
     }
 
+    const DATA: u8 = Modes::DATA_TABLE.0;
+    const CHILD: u8 = Modes::CHILD_TABLE.0;
+
     /// The same rules in the most obvious form: two maps from path to owners to modes.
     #[derive(Default)]
     struct Plain {
@@ -578,12 +581,13 @@ mod tests {
     impl Plain {
         fn add(&mut self, owner: u32, path: &[u8], modes: Modes) {
             let bits = modes.0;
-            if bits & 7 != 0 {
-                *self.data.entry(path.to_vec()).or_default().entry(owner).or_default() |= bits & 7;
+            if bits & DATA != 0 {
+                *self.data.entry(path.to_vec()).or_default().entry(owner).or_default() |=
+                    bits & DATA;
             }
-            if bits & 24 != 0 {
+            if bits & CHILD != 0 {
                 *self.child.entry(path.to_vec()).or_default().entry(owner).or_default() |=
-                    bits & 24;
+                    bits & CHILD;
             }
         }
 
