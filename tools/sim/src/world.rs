@@ -728,7 +728,7 @@ impl World {
             let inbox = &mut self.clients[index].inbox;
             let (body, end) = match protocol::frame::split(inbox, 1 << 24) {
                 Split::NeedMore { .. } => break,
-                Split::Frame { payload, end } => (inbox[payload].to_vec(), end),
+                Split::Frame { payload } => (inbox[payload.clone()].to_vec(), payload.end),
                 Split::BadLength(length) => {
                     return Err(self.violation("well_formed", format!("frame length {length}")));
                 }

@@ -33,7 +33,7 @@ impl Checker for SessionExpiry {
                 let Some(newest) = history.newest() else { return Ok(()) };
                 let sessions = &newest.tables().sessions;
                 let ended: Vec<SessionId> =
-                    self.alive.keys().filter(|id| !sessions.contains_key(id)).copied().collect();
+                    self.alive.keys().filter(|id| !sessions.contains_key(*id)).copied().collect();
                 for session in ended {
                     self.alive.remove(&session);
                     self.judge(history, session)?;
