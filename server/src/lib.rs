@@ -7,4 +7,5 @@ pub mod core;
 pub mod feed;
 pub mod limits;
 pub mod link;
+pub mod runtime;
 pub mod shard;

@@ -1,0 +1,368 @@
+//! The sockets of one shard, and the listener.
+//!
+//! Non-blocking, level-triggered, `TCP_NODELAY`. One read buffer serves all sockets; what a
+//! request leaves over is the shard's to keep. Nothing here allocates per request.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use model::Mono;
+use nix::sys::epoll::EpollFlags;
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
+    sockopt,
+};
+
+use super::poll::{PollSet, Source};
+use crate::limits::READ_BYTES_PER_TURN;
+use crate::link::ConnId;
+
+/// The shared read buffer; a read that does not fill it has emptied the socket.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+/// Backlog of the listener unless configured; a burst of reconnecting clients must fit.
+const BACKLOG: i32 = 4096;
+/// Bytes below which a client that has finished sending may still wait for an answer: a
+/// four-letter word with its argument. A session's first request is longer.
+const WORD_BYTES_MAX: u64 = 16;
+/// How long such a client is waited for.
+const HALF_CLOSED_MAX: Duration = Duration::from_secs(5);
+
+/// One client's socket.
+struct Socket {
+    stream: TcpStream,
+    peer: IpAddr,
+    generation: u32,
+    interest: EpollFlags,
+    received: u64,
+    paused: bool,
+    /// Nothing more is read; closed once the outbox is empty.
+    closing: bool,
+    /// The peer has finished sending; closed at this moment if it was not before.
+    half_closed: Option<Mono>,
+    /// The outbox did not fit; waits for `EPOLLOUT`.
+    blocked: bool,
+}
+
+/// What a read brought.
+pub(crate) enum Got {
+    /// So many bytes are in the buffer; ask again.
+    Bytes(usize),
+    /// Nothing for now, or enough for this turn.
+    Enough,
+    /// The peer is gone.
+    Gone,
+}
+
+/// What a write achieved.
+pub(crate) enum Put {
+    /// So many bytes were taken.
+    Taken(usize),
+    /// Nothing fits; the socket is waited for.
+    Blocked,
+    /// The peer is gone.
+    Gone,
+}
+
+/// The sockets of one shard, by slot.
+pub(crate) struct Sockets {
+    table: Vec<Option<Socket>>,
+    buffer: Vec<u8>,
+    count: usize,
+    half_closed: Vec<ConnId>,
+}
+
+impl Sockets {
+    pub(crate) fn new() -> Sockets {
+        Sockets {
+            table: Vec::new(),
+            buffer: vec![0; READ_BUFFER_BYTES],
+            count: 0,
+            half_closed: Vec::new(),
+        }
+    }
+
+    /// Takes over the socket of an accepted connection.
+    pub(crate) fn insert(
+        &mut self,
+        set: &PollSet,
+        conn: ConnId,
+        stream: TcpStream,
+        peer: IpAddr,
+    ) -> io::Result<()> {
+        let interest = EpollFlags::EPOLLIN;
+        set.add(&stream, source(conn), interest)?;
+        let slot = conn.slot as usize;
+        if self.table.len() <= slot {
+            self.table.resize_with(slot + 1, || None);
+        }
+        debug_assert!(self.table[slot].is_none(), "a slot is free before it is reused");
+        self.count += usize::from(self.table[slot].is_none());
+        self.table[slot] = Some(Socket {
+            stream,
+            peer,
+            generation: conn.generation,
+            interest,
+            received: 0,
+            paused: false,
+            closing: false,
+            half_closed: None,
+            blocked: false,
+        });
+        Ok(())
+    }
+
+    /// Open sockets.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The generation in a slot whose low bits are `generation`, if that connection still exists.
+    pub(crate) fn generation(&self, slot: u32, generation: u32) -> Option<u32> {
+        let socket = self.table.get(slot as usize)?.as_ref()?;
+        let same = socket.generation & Source::GENERATION_MASK == generation;
+        same.then_some(socket.generation)
+    }
+
+    fn get(&mut self, conn: ConnId) -> Option<&mut Socket> {
+        let socket = self.table.get_mut(conn.slot as usize)?.as_mut()?;
+        (socket.generation == conn.generation).then_some(socket)
+    }
+
+    /// The last read's bytes.
+    pub(crate) fn bytes(&self, count: usize) -> &[u8] {
+        &self.buffer[..count]
+    }
+
+    /// Reads into the shared buffer, at most [`READ_BYTES_PER_TURN`] of one connection in a turn;
+    /// `so_far` is what this turn has read of it. `now` dates a finished sender.
+    pub(crate) fn read(
+        &mut self,
+        set: &PollSet,
+        conn: ConnId,
+        so_far: usize,
+        now: Mono,
+    ) -> Got {
+        let Some(socket) = self
+            .table
+            .get_mut(conn.slot as usize)
+            .and_then(Option::as_mut)
+            .filter(|socket| socket.generation == conn.generation)
+        else {
+            return Got::Enough;
+        };
+        let shut = socket.paused || socket.closing || socket.half_closed.is_some();
+        if shut || so_far >= READ_BYTES_PER_TURN {
+            return Got::Enough;
+        }
+        loop {
+            match socket.stream.read(&mut self.buffer) {
+                Ok(0) if socket.received <= WORD_BYTES_MAX && socket.received > 0 => {
+                    socket.half_closed = Some(now + HALF_CLOSED_MAX);
+                    self.half_closed.push(conn);
+                    update_interest(set, conn, socket);
+                    return Got::Enough;
+                }
+                Ok(0) => return Got::Gone,
+                Ok(count) => {
+                    socket.received += count as u64;
+                    return Got::Bytes(count);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Got::Enough,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Got::Gone,
+            }
+        }
+    }
+
+    /// True if a read of so many bytes has emptied the socket.
+    pub(crate) fn was_last(count: usize) -> bool {
+        count < READ_BUFFER_BYTES
+    }
+
+    /// Sends what fits. When nothing fits, waits for the socket.
+    pub(crate) fn write(&mut self, set: &PollSet, conn: ConnId, bytes: &[u8]) -> Put {
+        let Some(socket) = self.get(conn) else { return Put::Taken(bytes.len()) };
+        loop {
+            match socket.stream.write(bytes) {
+                Ok(0) => return Put::Gone,
+                Ok(count) => {
+                    if socket.blocked && count == bytes.len() {
+                        socket.blocked = false;
+                        update_interest(set, conn, socket);
+                    }
+                    return Put::Taken(count);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    socket.blocked = true;
+                    update_interest(set, conn, socket);
+                    return Put::Blocked;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Put::Gone,
+            }
+        }
+    }
+
+    /// Stops or resumes reading.
+    pub(crate) fn pause(&mut self, set: &PollSet, conn: ConnId, paused: bool) {
+        if let Some(socket) = self.get(conn) {
+            socket.paused = paused;
+            update_interest(set, conn, socket);
+        }
+    }
+
+    /// Stops reading for good; [`Sockets::is_closing`] from now on.
+    pub(crate) fn close_after_flush(&mut self, set: &PollSet, conn: ConnId) {
+        if let Some(socket) = self.get(conn) {
+            socket.closing = true;
+            update_interest(set, conn, socket);
+        }
+    }
+
+    /// True if the connection ends as soon as its outbox is empty.
+    pub(crate) fn is_closing(&mut self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|socket| socket.closing)
+    }
+
+    /// Closes and forgets; the address it came from. What the peer has sent meanwhile is read and
+    /// dropped first: closing over unread bytes resets the connection, and the reset may overtake
+    /// the answer.
+    pub(crate) fn remove(&mut self, set: &PollSet, conn: ConnId) -> Option<IpAddr> {
+        self.get(conn)?;
+        let mut socket = self.table[conn.slot as usize].take()?;
+        self.count -= 1;
+        // Closing would take it out of the set as well.
+        let _ = set.remove(&socket.stream);
+        if socket.closing {
+            let _ = socket.stream.shutdown(std::net::Shutdown::Write);
+            for _ in 0..READ_BYTES_PER_TURN.div_ceil(READ_BUFFER_BYTES) {
+                if !matches!(socket.stream.read(&mut self.buffer), Ok(1..)) {
+                    break;
+                }
+            }
+        }
+        Some(socket.peer)
+    }
+
+    /// Appends the finished senders that have been waited for long enough.
+    pub(crate) fn overdue(&mut self, now: Mono, out: &mut Vec<ConnId>) {
+        let mut waiting = std::mem::take(&mut self.half_closed);
+        waiting.retain(|conn| match self.get(*conn).and_then(|socket| socket.half_closed) {
+            Some(deadline) if deadline <= now => {
+                out.push(*conn);
+                false
+            }
+            Some(_) => true,
+            None => false,
+        });
+        self.half_closed = waiting;
+    }
+
+    /// Appends all connections, by slot.
+    pub(crate) fn all(&self, shard: crate::link::ShardId, out: &mut Vec<ConnId>) {
+        out.extend(self.table.iter().enumerate().filter_map(|(slot, socket)| {
+            let generation = socket.as_ref()?.generation;
+            Some(ConnId { shard, slot: slot as u32, generation })
+        }));
+    }
+}
+
+fn source(conn: ConnId) -> Source {
+    let generation = conn.generation & Source::GENERATION_MASK;
+    Source::Socket { slot: conn.slot, generation }
+}
+
+fn update_interest(set: &PollSet, conn: ConnId, socket: &mut Socket) {
+    let mut interest = EpollFlags::empty();
+    if !(socket.paused || socket.closing || socket.half_closed.is_some()) {
+        interest |= EpollFlags::EPOLLIN;
+    }
+    if socket.blocked {
+        interest |= EpollFlags::EPOLLOUT;
+    }
+    if interest != socket.interest {
+        socket.interest = interest;
+        // The descriptor is open and in the set, so the kernel has no reason to refuse.
+        let changed = set.change(&socket.stream, source(conn), interest);
+        debug_assert!(changed.is_ok(), "{changed:?}");
+    }
+}
+
+/// The listener. One spare descriptor lets it turn clients away when there are none left.
+pub(crate) struct Listener {
+    listener: TcpListener,
+    spare: Option<OwnedFd>,
+}
+
+impl Listener {
+    /// Listens; `SO_REUSEADDR` only, never `SO_REUSEPORT`, which would let a second server take
+    /// half of the clients without a word.
+    pub(crate) fn open(address: SocketAddr, backlog: Option<i32>) -> io::Result<Listener> {
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::Inet,
+            SocketAddr::V6(_) => AddressFamily::Inet6,
+        };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(family, SockType::Stream, flags, None)?;
+        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        if address.ip() == IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) {
+            // "Any address" means IPv4 clients too.
+            setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+        }
+        bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+        // The kernel lowers what is beyond its own bound.
+        let backlog = backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
+        listen(&fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
+        Ok(Listener { listener: fd.into(), spare: spare() })
+    }
+
+    /// Where it listens; the port may have been chosen by the system.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The next client, if one waits. At the descriptor limit clients are turned away.
+    pub(crate) fn accept(&mut self) -> Option<(TcpStream, SocketAddr)> {
+        loop {
+            let error = match self.listener.accept() {
+                Ok((stream, peer)) => {
+                    let ready = stream.set_nonblocking(true).and(stream.set_nodelay(true));
+                    match ready {
+                        Ok(()) => return Some((stream, plain(peer))),
+                        // The client is gone already.
+                        Err(_) => continue,
+                    }
+                }
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE) if self.spare.is_some() => {
+                    self.spare = None;
+                    if let Ok((_, peer)) = self.listener.accept() {
+                        tracing::warn!(%peer, "no file descriptors left: client turned away");
+                    }
+                    self.spare = spare();
+                }
+                Some(libc::ECONNABORTED | libc::EINTR) => {}
+                _ => return None,
+            }
+        }
+    }
+}
+
+impl std::os::fd::AsFd for Listener {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.listener.as_fd()
+    }
+}
+
+fn spare() -> Option<OwnedFd> {
+    std::fs::File::open("/dev/null").ok().map(OwnedFd::from)
+}
+
+/// An IPv4 client of an IPv6 listener is an IPv4 client.
+fn plain(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
