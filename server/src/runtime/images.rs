@@ -106,8 +106,9 @@ mod tests {
         let sum = AtomicU64::new(0);
         let work = (1..=100u64).map(|n| {
             let sum = &sum;
-            Box::new(move || drop(sum.fetch_add(n, Ordering::Relaxed)))
-                as Box<dyn FnOnce() + Send + '_>
+            Box::new(move || {
+                sum.fetch_add(n, Ordering::Relaxed);
+            }) as Box<dyn FnOnce() + Send + '_>
         });
         Cores(4).run(work.collect());
         assert_eq!(sum.load(Ordering::Relaxed), 5050);

@@ -6,12 +6,30 @@
 
 pub(crate) mod clock;
 pub mod disk;
+mod executor;
+mod images;
+mod mail;
+mod placement;
 pub(crate) mod poll;
+mod preflight;
+mod pulse;
+mod sockets;
+mod texts;
 pub(crate) mod wake;
+
+pub use placement::{cores, serve, shards_default};
+pub use preflight::{FOLDER, StartError};
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::time::Duration;
+
+/// Reads a configuration file.
+pub fn read_text(path: &Path) -> Result<String, StartError> {
+    let what = format!("reading {}", path.display());
+    std::fs::read_to_string(path).map_err(preflight::cannot(what))
+}
 
 /// A bare main loop's wait, for benches of parts of the runtime.
 pub struct BenchTurn {

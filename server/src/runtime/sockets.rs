@@ -69,18 +69,12 @@ pub(crate) enum Put {
 pub(crate) struct Sockets {
     table: Vec<Option<Socket>>,
     buffer: Vec<u8>,
-    count: usize,
     half_closed: Vec<ConnId>,
 }
 
 impl Sockets {
     pub(crate) fn new() -> Sockets {
-        Sockets {
-            table: Vec::new(),
-            buffer: vec![0; READ_BUFFER_BYTES],
-            count: 0,
-            half_closed: Vec::new(),
-        }
+        Sockets { table: Vec::new(), buffer: vec![0; READ_BUFFER_BYTES], half_closed: Vec::new() }
     }
 
     /// Takes over the socket of an accepted connection.
@@ -98,7 +92,6 @@ impl Sockets {
             self.table.resize_with(slot + 1, || None);
         }
         debug_assert!(self.table[slot].is_none(), "a slot is free before it is reused");
-        self.count += usize::from(self.table[slot].is_none());
         self.table[slot] = Some(Socket {
             stream,
             peer,
@@ -111,11 +104,6 @@ impl Sockets {
             blocked: false,
         });
         Ok(())
-    }
-
-    /// Open sockets.
-    pub(crate) fn count(&self) -> usize {
-        self.count
     }
 
     /// The generation in a slot whose low bits are `generation`, if that connection still exists.
@@ -137,13 +125,7 @@ impl Sockets {
 
     /// Reads into the shared buffer, at most [`READ_BYTES_PER_TURN`] of one connection in a turn;
     /// `so_far` is what this turn has read of it. `now` dates a finished sender.
-    pub(crate) fn read(
-        &mut self,
-        set: &PollSet,
-        conn: ConnId,
-        so_far: usize,
-        now: Mono,
-    ) -> Got {
+    pub(crate) fn read(&mut self, set: &PollSet, conn: ConnId, so_far: usize, now: Mono) -> Got {
         let Some(socket) = self
             .table
             .get_mut(conn.slot as usize)
@@ -232,7 +214,6 @@ impl Sockets {
     pub(crate) fn remove(&mut self, set: &PollSet, conn: ConnId) -> Option<IpAddr> {
         self.get(conn)?;
         let mut socket = self.table[conn.slot as usize].take()?;
-        self.count -= 1;
         // Closing would take it out of the set as well.
         let _ = set.remove(&socket.stream);
         if socket.closing {

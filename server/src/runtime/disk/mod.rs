@@ -20,6 +20,8 @@ use engine::disk::{AlignedBuf, DiskDone, DiskFact, DiskFault, DiskOp, DiskToken,
 
 pub use files::Dirs;
 
+pub use crate::config::LogBackend as Backend;
+
 use crate::runtime::wake::Wake;
 use glommio_file::GlommioLog;
 use ring::{RingLog, RingThreadLog};
@@ -29,34 +31,6 @@ use threads::ThreadsLog;
 /// Descriptions that may wait for a helper thread. Far above what the log and the snapshots can
 /// have under way; a full queue makes the issuer wait rather than grow.
 const QUEUE_MAX: usize = 4096;
-
-/// How log writes reach the device.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Backend {
-    /// io_uring, a ring of the executor's own; completions ring an eventfd.
-    Ring,
-    /// io_uring, a ring on an unpinned thread.
-    RingThread,
-    /// glommio's direct-I/O files.
-    Glommio,
-    /// Plain threads: for hosts that refuse io_uring for files, and the yardstick.
-    Threads,
-}
-
-impl Backend {
-    /// All of them, with the names used in configurations.
-    pub const ALL: [(&'static str, Backend); 4] = [
-        ("ring", Backend::Ring),
-        ("ring-thread", Backend::RingThread),
-        ("glommio", Backend::Glommio),
-        ("threads", Backend::Threads),
-    ];
-
-    /// Its name in configurations.
-    pub fn name(self) -> &'static str {
-        Backend::ALL.iter().find(|(_, backend)| *backend == self).map_or("?", |(name, _)| name)
-    }
-}
 
 /// How a segment file must be opened on this file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use engine::disk::{AlignedBuf, DiskFact, DiskFault, DiskOp, DiskToken};
 
-use super::files::{self, sync_parent, unfinished};
+use super::files::{sync_parent, unfinished};
 use super::{Access, Completions, Dirs, QUEUE_MAX, fault};
 
 /// Bytes written at once while filling a segment: small enough for a log write to slip between.
@@ -207,7 +207,7 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }?;
-    files::sync_parent(path)
+    sync_parent(path)
 }
 
 fn free_bytes(dir: &Path) -> io::Result<u64> {
