@@ -347,3 +347,151 @@ fn spare() -> Option<OwnedFd> {
 fn plain(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::ShardId;
+    use std::net::Shutdown;
+
+    const CONN: ConnId = ConnId { shard: ShardId(0), slot: 2, generation: 9 };
+    const START: Mono = Mono(0);
+
+    /// A client, and the server's end of it in a table.
+    fn connected() -> (TcpStream, Sockets, PollSet) {
+        let address = "127.0.0.1:0".parse().expect("an address");
+        let mut listener = Listener::open(address, None).expect("a listener");
+        let address = listener.address().expect("its address");
+        let client = TcpStream::connect(address).expect("a client");
+        let (stream, peer) = listener.accept().expect("the client waits");
+        assert_eq!(peer, client.local_addr().expect("an address"));
+        assert!(listener.accept().is_none(), "nobody else waits, and nobody blocks");
+        let (mut sockets, set) = (Sockets::new(), PollSet::new().expect("an epoll set"));
+        sockets.insert(&set, CONN, stream, peer.ip()).expect("a place in the set");
+        (client, sockets, set)
+    }
+
+    fn ready(set: &mut PollSet) -> Vec<EpollFlags> {
+        let mut events = Vec::new();
+        set.take(&mut events).expect("events");
+        events.iter().map(|event| event.flags).collect()
+    }
+
+    #[test]
+    fn bytes_come_and_go() {
+        let (mut client, mut sockets, mut set) = connected();
+        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Enough));
+        // As long as a session's first request.
+        client.write_all(&[7; 48]).expect("sent");
+        assert_eq!(ready(&mut set), [EpollFlags::EPOLLIN]);
+        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(48)));
+        assert_eq!(sockets.bytes(48), [7; 48]);
+        assert!(matches!(sockets.write(&set, CONN, b"world"), Put::Taken(5)));
+        let mut answer = [0; 5];
+        client.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"world");
+        drop(client);
+        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Gone));
+        assert!(sockets.remove(&set, CONN).is_some());
+        assert!(sockets.remove(&set, CONN).is_none(), "closed once");
+    }
+
+    #[test]
+    fn a_turn_reads_so_much_and_no_more() {
+        let (mut client, mut sockets, set) = connected();
+        client.write_all(b"more").expect("sent");
+        assert!(matches!(sockets.read(&set, CONN, READ_BYTES_PER_TURN, START), Got::Enough));
+        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(4)));
+    }
+
+    /// `echo ruok | nc` closes its sending side at once and still wants the answer.
+    #[test]
+    fn a_word_sent_and_closed_is_still_answered() {
+        let (mut client, mut sockets, mut set) = connected();
+        client.write_all(b"ruok").expect("sent");
+        client.shutdown(Shutdown::Write).expect("half closed");
+        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(4)));
+        assert!(matches!(sockets.read(&set, CONN, 4, START), Got::Enough), "not gone");
+        assert_eq!(ready(&mut set), [], "and not polled for ever");
+        assert!(matches!(sockets.write(&set, CONN, b"imok"), Put::Taken(4)));
+        sockets.close_after_flush(&set, CONN);
+        sockets.remove(&set, CONN);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("an answer and an end");
+        assert_eq!(answer, "imok");
+    }
+
+    #[test]
+    fn a_half_closed_client_is_not_kept_for_ever() {
+        let (mut client, mut sockets, set) = connected();
+        client.write_all(b"srvr").expect("sent");
+        client.shutdown(Shutdown::Write).expect("half closed");
+        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(4)));
+        assert!(matches!(sockets.read(&set, CONN, 4, START), Got::Enough));
+        let mut overdue = Vec::new();
+        sockets.overdue(START, &mut overdue);
+        assert_eq!(overdue, []);
+        sockets.overdue(START + HALF_CLOSED_MAX, &mut overdue);
+        assert_eq!(overdue, [CONN]);
+    }
+
+    /// A session's client that closes is gone: its watches and its slot must not linger.
+    #[test]
+    fn a_session_that_closes_is_gone() {
+        let (mut client, mut sockets, set) = connected();
+        client.write_all(&[7; 48]).expect("sent");
+        client.shutdown(Shutdown::Write).expect("half closed");
+        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(48)));
+        assert!(matches!(sockets.read(&set, CONN, 48, START), Got::Gone));
+    }
+
+    #[test]
+    fn a_paused_connection_is_neither_polled_nor_read() {
+        let (mut client, mut sockets, mut set) = connected();
+        sockets.pause(&set, CONN, true);
+        client.write_all(b"later").expect("sent");
+        assert_eq!(ready(&mut set), []);
+        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Enough));
+        sockets.pause(&set, CONN, false);
+        assert_eq!(ready(&mut set), [EpollFlags::EPOLLIN]);
+        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(5)));
+    }
+
+    /// What does not fit waits for room, and the waiting ends when everything went out.
+    #[test]
+    fn a_full_socket_is_waited_for() {
+        let (mut client, mut sockets, mut set) = connected();
+        let block = vec![1u8; 1 << 20];
+        let mut sent = 0;
+        // Far more than the socket buffers of both ends hold.
+        for _ in 0..256 {
+            match sockets.write(&set, CONN, &block) {
+                Put::Taken(count) => sent += count,
+                Put::Blocked => break,
+                Put::Gone => panic!("the client is there"),
+            }
+        }
+        assert_eq!(ready(&mut set), [], "no room yet");
+        client.read_exact(&mut vec![0; sent]).expect("everything arrives");
+        assert_eq!(ready(&mut set), [EpollFlags::EPOLLOUT]);
+        assert!(matches!(sockets.write(&set, CONN, b"x"), Put::Taken(1)));
+        assert_eq!(ready(&mut set), [], "nothing is waited for any more");
+    }
+
+    #[test]
+    fn an_event_for_an_earlier_connection_in_the_slot_is_nobodys() {
+        let (_client, sockets, _set) = connected();
+        assert_eq!(sockets.generation(2, 9), Some(9));
+        assert_eq!(sockets.generation(2, 8), None);
+        assert_eq!(sockets.generation(1, 9), None);
+        assert_eq!(sockets.generation(99, 0), None);
+    }
+
+    /// Two servers on one port would share its clients at random.
+    #[test]
+    fn a_port_is_listened_on_once() {
+        let first = Listener::open("127.0.0.1:0".parse().expect("an address"), None);
+        let address = first.as_ref().ok().and_then(|first| first.address().ok()).expect("open");
+        assert!(Listener::open(address, None).is_err());
+    }
+}
