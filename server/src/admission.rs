@@ -9,22 +9,22 @@ pub struct Refused;
 /// Placeholder.
 #[derive(Debug, Default)]
 pub struct Admission {
-    per_address_max: usize,
-    total_max: usize,
-    total: usize,
-    by_address: BTreeMap<IpAddr, usize>,
+    per_address_max: u32,
+    total_max: u32,
+    total: u32,
+    by_address: BTreeMap<IpAddr, u32>,
 }
 
 impl Admission {
     /// Zero means no limit.
-    pub fn new(per_address_max: usize, total_max: usize) -> Admission {
+    pub fn new(per_address_max: u32, total_max: u32) -> Admission {
         Admission { per_address_max, total_max, ..Admission::default() }
     }
 
     /// Counts a connection in.
     pub fn admit(&mut self, address: IpAddr) -> Result<(), Refused> {
         let count = self.by_address.get(&address).copied().unwrap_or(0);
-        let full = |max: usize, have: usize| max > 0 && have >= max;
+        let full = |max: u32, have: u32| max > 0 && have >= max;
         if full(self.per_address_max, count) || full(self.total_max, self.total) {
             return Err(Refused);
         }

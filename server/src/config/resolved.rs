@@ -120,9 +120,9 @@ pub struct Resolved {
     /// Greatest session timeout, ms.
     pub session_timeout_ms_max: i32,
     /// Clients per address; 0: no limit.
-    pub connections_per_address_max: usize,
+    pub connections_per_address_max: u32,
     /// Clients; 0: no limit.
-    pub connections_max: usize,
+    pub connections_max: u32,
     /// Largest request frame, bytes.
     pub frame_bytes_max: usize,
     /// Four-letter words that may be used; None: all.
@@ -246,7 +246,7 @@ impl Resolver<'_> {
             session_timeout_ms_min: least,
             session_timeout_ms_max: greatest,
             connections_per_address_max: self.per_address(limit),
-            connections_max: self.within("maxCnxns", cfg.max_cnxns, limit, 0) as usize,
+            connections_max: self.within("maxCnxns", cfg.max_cnxns, limit, 0) as u32,
             frame_bytes_max: frame,
             words: self.words(),
             super_digest: cfg.super_digest.clone().map(String::into_bytes),
@@ -379,10 +379,10 @@ impl Resolver<'_> {
         (least, greatest)
     }
 
-    fn per_address(&mut self, limit: [i64; 2]) -> usize {
+    fn per_address(&mut self, limit: [i64; 2]) -> u32 {
         // A server for oneself has all its clients on one address.
         let default = if self.line.no_file { 0 } else { 60 };
-        self.within("maxClientCnxns", self.cfg.max_client_cnxns, limit, default) as usize
+        self.within("maxClientCnxns", self.cfg.max_client_cnxns, limit, default) as u32
     }
 
     fn frame_bytes(&mut self) -> usize {

@@ -303,9 +303,9 @@ impl Executor {
             let Some((stream, peer)) = listener.and_then(Listener::accept) else { return };
             let admitted =
                 self.places.admission.lock().expect("nothing panics under it").admit(peer.ip());
-            if let Err(refused) = admitted {
+            if let Err(excess) = admitted {
                 // Accepted and closed without a byte (client-protocol 7.7).
-                tracing::debug!(%peer, ?refused, "client turned away");
+                tracing::debug!(%peer, ?excess, "client turned away");
                 continue;
             }
             let loads = self.places.loads.iter().enumerate();

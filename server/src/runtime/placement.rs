@@ -89,7 +89,7 @@ fn abort_on_panic() {
 pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     abort_on_panic();
     let signals = take_signals()?;
-    let descriptors = preflight::raise_descriptor_limit(config.connections_max as u64)?;
+    let descriptors = preflight::raise_descriptor_limit(u64::from(config.connections_max))?;
     preflight::probe_io_uring()?;
     let owned = preflight::take_data_dirs(&config.data_dir, &config.log_dir)?;
     let secret = preflight::session_secret(&config.data_dir)?;
