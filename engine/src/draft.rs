@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use model::{AuthId, ErrorCode, Op, SessionId, Txn, TxnDigest, TxnHeader, Zxid};
+use model::{AuthId, ErrorCode, Op, Perms, SessionId, Txn, TxnDigest, TxnHeader, Zxid};
+use model::{acl, path};
 
+use crate::access;
+use crate::digest;
 use crate::effect::{Effects, Outcome};
+use crate::op;
 use crate::state::{Tables, Version};
-use crate::tree::Tree;
+use crate::tree::{AclRef, Meta, Tree, Znode};
 
 /// Switches that change how operations are judged. All servers of an ensemble must agree on them.
 #[derive(Clone, Debug)]
@@ -85,16 +89,24 @@ pub struct Savepoint {
 
 /// The working copy: all proposed transactions applied.
 pub struct Draft {
-    settings: Settings,
-    tree: Tree,
-    tables: Tables,
+    pub(crate) settings: Settings,
+    pub(crate) tree: Tree,
+    pub(crate) tables: Tables,
 }
 
 impl Draft {
     /// A fresh database: root, `/zookeeper`, its `quota` and `config` (`zab-wire` 4.1).
     pub fn new(settings: Settings) -> Draft {
-        let tree = Tree::new(settings.hash_seed);
-        Draft { settings, tree, tables: Tables::default() }
+        let mut tree = Tree::new(settings.hash_seed);
+        let mut tables = Tables { digest: digest::FRESH, data_bytes: 1, ..Tables::default() };
+        let readable = tables.acquire_acl(&acl::world(Perms::READ));
+        let open = Meta { acl: AclRef::OPEN, ..Meta::default() };
+        let config = Meta { acl: readable, aversion: -1, ..open };
+        for (path, meta) in [(path::SYSTEM, open), (path::QUOTA, open), (path::CONFIG, config)] {
+            tree.create(path, &meta, Some(b""), |_| {});
+            tables.data_bytes += path.len() as u64;
+        }
+        Draft { settings, tree, tables }
     }
 
     /// Judges an operation against the working copy and applies the decision. Never fails: a
@@ -106,15 +118,21 @@ impl Draft {
         at: Stamp,
         effects: &mut Effects,
     ) -> Decided<'a> {
-        let _ = (op, who, at, effects);
-        unimplemented!()
+        let header =
+            TxnHeader { session: who.session, cxid: at.cxid, zxid: at.zxid, time_ms: at.time_ms };
+        let (txn, outcome) = op::execute(self, op, who, at, &header, effects);
+        self.tables.zxid = at.zxid;
+        let is_error = matches!(txn, Txn::Error { .. });
+        let digest = (!is_error).then_some(TxnDigest(self.tables.digest));
+        Decided { header, txn, digest, outcome }
     }
 
     /// Applies a decided transaction (replay, follower) by the rules of `zab-wire` 4.2, and says
     /// what its client is to be answered.
     pub fn apply(&mut self, header: &TxnHeader, txn: &Txn<'_>, effects: &mut Effects) -> Outcome {
-        let _ = (header, txn, effects);
-        unimplemented!()
+        let outcome = op::apply(self, header, txn, effects);
+        self.tables.zxid = self.tables.zxid.max(header.zxid);
+        outcome
     }
 
     /// Marks the present.
@@ -162,8 +180,34 @@ impl Draft {
         never_used_ms: i64,
         limit: usize,
     ) -> Vec<Vec<u8>> {
-        let _ = (now_ms, never_used_ms, limit);
-        unimplemented!()
+        op::container::expired(self, now_ms, never_used_ms, limit)
+    }
+
+    /// Refuses a caller whom a znode's access list does not let do any of `need`.
+    pub(crate) fn demand(
+        &self,
+        znode: &Znode<'_>,
+        need: Perms,
+        who: &Caller,
+    ) -> Result<(), ErrorCode> {
+        if self.settings.skip_acl || znode.meta.acl == AclRef::OPEN {
+            return Ok(());
+        }
+        let list = self.tables.acl(znode.meta.acl);
+        if access::permits(list, &who.identities, need) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    }
+
+    /// The list that guards events of a znode; `None` when everyone may see them.
+    pub(crate) fn guard(&self, acl: AclRef) -> Option<Arc<[u8]>> {
+        if self.settings.skip_acl { None } else { self.tables.guard(acl) }
+    }
+
+    /// Takes a removed znode out of every table but the quotas.
+    pub(crate) fn forget(&mut self, path: &[u8], meta: &Meta, data_length: usize) {
+        let tables = &mut self.tables;
+        tables.data_bytes -= (path.len() + data_length) as u64;
+        tables.unregister(path, meta.owner);
+        tables.release_acl(meta.acl);
     }
 }
 

@@ -10,12 +10,17 @@
 //! **Invariant:** nothing in this crate performs IO. Disk work leaves as a
 //! [`disk::DiskOp`] and comes back as a [`disk::DiskDone`].
 
+pub mod access;
+pub mod digest;
 pub mod disk;
 pub mod draft;
 pub mod effect;
 pub mod log;
+pub(crate) mod op;
 pub mod quota;
+pub mod read;
 pub mod recover;
+pub mod restore;
 pub mod snapshot;
 pub mod state;
 pub mod tree;

@@ -1,10 +1,253 @@
 //! Quotas: limits that clients set as znodes (`client-protocol` 4.7).
+//!
+//! A quota exists as long as its `zookeeper_limits` znode does. Its usage is exact: every znode
+//! counts for the deepest quota above or at it, and for no other. The text of `zookeeper_stats` is
+//! rewritten in place whenever the usage changes, without zxid, version or event. Nothing under
+//! `/zookeeper` is ever counted, and the root cannot have a quota.
 
-/// Limits and usage of one governed subtree.
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use model::{ErrorCode, path};
+
+use crate::draft::Draft;
+use crate::op::child_path;
+use crate::state::Tables;
+use crate::tree::TreeView;
+
+/// Usage of one governed subtree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Quota {
     /// Znodes in the subtree, its root included.
     pub count: i64,
     /// Bytes of data in the subtree.
     pub bytes: i64,
+}
+
+impl Quota {
+    fn text(self) -> Vec<u8> {
+        format!("count={},bytes={}", self.count, self.bytes).into_bytes()
+    }
+
+    fn add(&mut self, count: i64, bytes: i64) {
+        self.count += count;
+        self.bytes += bytes;
+    }
+}
+
+type Quotas = OrdMap<Arc<[u8]>, Quota>;
+
+/// The path that a limits znode governs; `/` for the one right under the quota tree.
+pub(crate) fn limits_target(path: &[u8]) -> Option<&[u8]> {
+    target(path, path::QUOTA_LIMITS)
+}
+
+fn target<'a>(path: &'a [u8], leaf: &[u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(path::QUOTA)?;
+    let rest = rest.strip_suffix(leaf)?.strip_suffix(b"/")?;
+    match rest {
+        [] => Some(b"/"),
+        [b'/', ..] => Some(rest),
+        _ => None,
+    }
+}
+
+/// Whether a path can have a quota that this server keeps account of.
+fn is_governable(target: &[u8]) -> bool {
+    target != b"/" && !is_system(target)
+}
+
+fn is_system(path: &[u8]) -> bool {
+    path.strip_prefix(path::SYSTEM).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+}
+
+/// The deepest quota that governs a path.
+fn deepest(quotas: &Quotas, path: &[u8]) -> Option<Arc<[u8]>> {
+    if quotas.is_empty() {
+        return None;
+    }
+    std::iter::once(path)
+        .chain(path::ancestors(path))
+        .find_map(|above| quotas.get_key_value(above).map(|(governed, _)| governed.clone()))
+}
+
+/// Refuses a change that would exceed a hard limit. Limits that cannot be read refuse everything.
+pub(crate) fn check(draft: &Draft, path: &[u8], bytes: i64, count: i64) -> Result<(), ErrorCode> {
+    if !draft.settings.enforce_quota {
+        return Ok(());
+    }
+    let Some(governed) = deepest(&draft.tables.quotas, path) else { return Ok(()) };
+    let Some(znode) = draft.tree.view().get(&leaf(&governed, path::QUOTA_LIMITS)) else {
+        return Ok(());
+    };
+    let limits =
+        Limits::parse(znode.data.unwrap_or_default()).ok_or(ErrorCode::MarshallingError)?;
+    let used = draft.tables.quotas[&governed];
+    let exceeds = |limit: i64, used: i64, more: i64| more != 0 && limit > -1 && used + more > limit;
+    if exceeds(limits.count_hard, used.count, count)
+        || exceeds(limits.bytes_hard, used.bytes, bytes)
+    {
+        return Err(ErrorCode::QuotaExceeded);
+    }
+    Ok(())
+}
+
+/// Accounts for a new znode, which may itself be part of a quota.
+pub(crate) fn created(draft: &mut Draft, path: &[u8], bytes: i64) {
+    if !is_system(path) {
+        return charge(draft, path, 1, bytes);
+    }
+    if let Some(target) = limits_target(path).filter(|target| is_governable(target)) {
+        install(draft, target);
+    } else if let Some(target) = target(path, path::QUOTA_STATS)
+        && is_governable(target)
+    {
+        let known = draft.tables.quotas.get(target).copied();
+        let usage =
+            known.unwrap_or_else(|| measure(draft.tree.view(), target, &draft.tables.quotas));
+        write_stats(draft, target, usage);
+    }
+}
+
+/// Accounts for a znode that is gone, which may itself have been part of a quota.
+pub(crate) fn deleted(draft: &mut Draft, path: &[u8], bytes: i64) {
+    if !is_system(path) {
+        return charge(draft, path, -1, -bytes);
+    }
+    let Some(target) = limits_target(path) else { return };
+    if let Some(usage) = draft.tables.quotas.remove(target) {
+        // What it governed falls to the quota around it.
+        charge(draft, target, usage.count, usage.bytes);
+    }
+}
+
+/// Adds to the usage of the deepest quota of a path, and shows it.
+pub(crate) fn charge(draft: &mut Draft, path: &[u8], count: i64, bytes: i64) {
+    if (count, bytes) == (0, 0) {
+        return;
+    }
+    let Some(governed) = deepest(&draft.tables.quotas, path) else { return };
+    let usage = draft.tables.quotas.get_mut(&governed).expect("it was just found");
+    usage.add(count, bytes);
+    let usage = *usage;
+    write_stats(draft, &governed, usage);
+}
+
+/// Starts a quota: what it governs is taken out of the quota around it.
+fn install(draft: &mut Draft, target: &[u8]) {
+    let usage = measure(draft.tree.view(), target, &draft.tables.quotas);
+    charge(draft, target, -usage.count, -usage.bytes);
+    draft.tables.quotas.insert(Arc::from(target), usage);
+    write_stats(draft, target, usage);
+}
+
+/// Recomputes every quota from the limits znodes of a loaded tree.
+pub(crate) fn rebuild(draft: &mut Draft, limits: &[Arc<[u8]>]) {
+    let targets = limits.iter().filter_map(|path| limits_target(path));
+    let quotas: Quotas = targets
+        .filter(|target| is_governable(target))
+        .map(|target| (Arc::<[u8]>::from(target), Quota::default()))
+        .collect();
+    draft.tables.quotas = quotas.clone();
+    for target in quotas.keys() {
+        let usage = measure(draft.tree.view(), target, &quotas);
+        draft.tables.quotas.insert(target.clone(), usage);
+        write_stats(draft, target, usage);
+    }
+}
+
+/// Usage of a subtree without the quotas strictly inside it.
+fn measure(view: TreeView<'_>, target: &[u8], quotas: &Quotas) -> Quota {
+    let mut usage = Quota::default();
+    let mut open = vec![target.to_vec()];
+    while let Some(path) = open.pop() {
+        let is_other = path != target && quotas.contains_key(path.as_slice());
+        let Some(znode) = view.get(&path).filter(|_| !is_other) else { continue };
+        usage.add(1, znode.data.map_or(0, <[u8]>::len) as i64);
+        if znode.children > 0 {
+            let names = view.children(&path).into_iter().flatten();
+            open.extend(names.map(|name| child_path(&path, name)));
+        }
+    }
+    usage
+}
+
+/// Shows a usage in the quota's stats znode, if there is one.
+fn write_stats(draft: &mut Draft, governed: &[u8], usage: Quota) {
+    let path = leaf(governed, path::QUOTA_STATS);
+    let Some(old) = draft.tree.view().get(&path) else { return };
+    let old = old.data.map_or(0, <[u8]>::len) as u64;
+    let text = usage.text();
+    draft.tree.update(&path, Some(Some(&text)), |_| {});
+    let tables: &mut Tables = &mut draft.tables;
+    tables.data_bytes = tables.data_bytes - old + text.len() as u64;
+}
+
+fn leaf(governed: &[u8], name: &[u8]) -> Vec<u8> {
+    [path::QUOTA, governed, b"/", name].concat()
+}
+
+/// Limits as clients write them; -1 is none. Soft limits are never enforced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Limits {
+    count_hard: i64,
+    bytes_hard: i64,
+}
+
+impl Limits {
+    /// Reads `key=value` pairs separated by commas or semicolons. A pair may end in a second `=`
+    /// (the joint that lets old parsers stop there); an empty value is none.
+    fn parse(text: &[u8]) -> Option<Limits> {
+        let mut limits = Limits { count_hard: -1, bytes_hard: -1 };
+        let text = std::str::from_utf8(text).ok()?;
+        for pair in text.split([',', ';']).filter(|pair| !pair.is_empty()) {
+            let mut parts = pair.split('=');
+            let (key, value) = (parts.next()?, parts.next()?);
+            let value = if value.is_empty() { -1 } else { value.parse().ok()? };
+            match key {
+                "countHardLimit" => limits.count_hard = value,
+                "byteHardLimit" => limits.bytes_hard = value,
+                _ => {}
+            }
+        }
+        Some(limits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_in_every_form_clients_write() {
+        let hard = |count_hard, bytes_hard| Some(Limits { count_hard, bytes_hard });
+        for (text, expect) in [
+            ("", hard(-1, -1)),
+            ("count=5,bytes=100", hard(-1, -1)),
+            ("count=5,bytes=100=;byteHardLimit=200;countHardLimit=10", hard(10, 200)),
+            ("count=-1,bytes=-1=;byteHardLimit=;countHardLimit=-1", hard(-1, -1)),
+            ("count", None),
+            ("count=x", None),
+            ("\u{fc}", None),
+        ] {
+            assert_eq!(Limits::parse(text.as_bytes()), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limits_path_names_what_it_governs() {
+        for (path, expect) in [
+            ("/zookeeper/quota/a/b/zookeeper_limits", Some("/a/b")),
+            ("/zookeeper/quota/zookeeper_limits", Some("/")),
+            ("/zookeeper/quota/a/b", None),
+            ("/zookeeper/quotas/a/zookeeper_limits", None),
+            ("/a/zookeeper_limits", None),
+            ("/zookeeper/quota/a/xzookeeper_limits", None),
+        ] {
+            assert_eq!(limits_target(path.as_bytes()), expect.map(str::as_bytes), "{path}");
+        }
+        assert!(is_governable(b"/zookeeperx"));
+        assert!(!is_governable(b"/zookeeper"));
+        assert!(!is_governable(b"/zookeeper/x"));
+    }
 }

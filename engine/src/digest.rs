@@ -1,0 +1,89 @@
+//! ZooKeeper's tree digest, version 2: the wrapping sum of one CRC-32 per znode (`zab-wire` 4.5).
+//! It is kept up to date by taking out a znode's old part and adding its new one.
+
+use crc32fast::Hasher;
+use model::path;
+
+use crate::tree::{Meta, TreeView};
+
+/// Digest of a fresh database: the root and `/zookeeper`, everything zero.
+pub const FRESH: u64 = 1_371_985_504;
+
+/// The part of a znode's checksum that its facts do not change: path and data. Everything below
+/// `/zookeeper/` counts as nothing.
+pub(crate) struct Prefix(Option<Hasher>);
+
+impl Prefix {
+    pub(crate) fn new(path: &[u8], data: Option<&[u8]>) -> Prefix {
+        if is_excluded(path) {
+            return Prefix(None);
+        }
+        let mut crc = Hasher::new();
+        // The root's path is the empty string.
+        if path != b"/" {
+            crc.update(path);
+        }
+        crc.update(data.unwrap_or_default());
+        Prefix(Some(crc))
+    }
+
+    /// The znode's part of the sum with these facts.
+    pub(crate) fn with(&self, meta: &Meta) -> u64 {
+        let Some(crc) = &self.0 else { return 0 };
+        let mut crc = crc.clone();
+        crc.update(&facts(meta));
+        u64::from(crc.finalize())
+    }
+}
+
+/// One znode's part of the sum.
+pub(crate) fn of(path: &[u8], data: Option<&[u8]>, meta: &Meta) -> u64 {
+    Prefix::new(path, data).with(meta)
+}
+
+/// The digest from scratch: one pass over everything, for checks.
+pub fn of_tree(view: TreeView<'_>) -> u64 {
+    view.iter()
+        .fold(0, |sum: u64, (path, znode)| sum.wrapping_add(of(path, znode.data, &znode.meta)))
+}
+
+fn is_excluded(path: &[u8]) -> bool {
+    path.strip_prefix(path::SYSTEM).is_some_and(|rest| rest.starts_with(b"/"))
+}
+
+/// The 60 bytes of facts, in the order of the checksum (not of the Stat).
+fn facts(meta: &Meta) -> [u8; 60] {
+    let mut bytes = [0; 60];
+    let longs = [meta.czxid.0, meta.mzxid.0, meta.pzxid.0, meta.ctime, meta.mtime];
+    for (at, long) in longs.into_iter().enumerate() {
+        bytes[8 * at..8 * at + 8].copy_from_slice(&long.to_be_bytes());
+    }
+    for (at, int) in [meta.version, meta.cversion, meta.aversion].into_iter().enumerate() {
+        bytes[40 + 4 * at..44 + 4 * at].copy_from_slice(&int.to_be_bytes());
+    }
+    bytes[52..].copy_from_slice(&meta.owner.to_be_bytes());
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::AclRef;
+
+    #[test]
+    fn the_system_name_counts_and_everything_below_it_does_not() {
+        let meta = Meta { acl: AclRef::OPEN, ..Meta::default() };
+        assert_eq!(of(b"/zookeeper/config", Some(b"x"), &meta), 0);
+        assert_ne!(of(b"/zookeeperx", None, &meta), 0);
+        let both = of(b"/", Some(b""), &meta).wrapping_add(of(b"/zookeeper", Some(b""), &meta));
+        assert_eq!(both, FRESH);
+    }
+
+    #[test]
+    fn null_data_counts_as_empty_and_the_access_list_not_at_all() {
+        let meta = Meta { version: 3, ..Meta::default() };
+        let other = Meta { acl: AclRef(9), ..meta };
+        assert_eq!(of(b"/a", None, &meta), of(b"/a", Some(b""), &other));
+        assert_ne!(of(b"/a", None, &meta), of(b"/a", None, &Meta { version: 4, ..meta }));
+    }
+}
