@@ -421,7 +421,8 @@ impl Resolver<'_> {
         let writes = [1, LOG_WRITES_MAX as i64];
         let writes_max =
             self.within("ringkeeper.logWrites", self.cfg.log_writes, writes, LOG_WRITES_MAX as i64);
-        LogSettings { segment_bytes, writes_max: writes_max as usize }
+        // The runtime draws the id.
+        LogSettings { segment_bytes, writes_max: writes_max as usize, log_id: 0 }
     }
 
     fn settings(&mut self, server: ServerId) -> Settings {

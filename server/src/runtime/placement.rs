@@ -94,8 +94,8 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     let owned = preflight::take_data_dirs(&config.data_dir, &config.log_dir)?;
     let secret = preflight::session_secret(&config.data_dir)?;
     // Nobody outside can tell which paths collide.
-    config.settings.hash_seed =
-        secret[..8].iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+    config.settings.hash_seed = first_word(&secret);
+    config.log.log_id = first_word(&preflight::random()?);
 
     let clock = Clock::start();
     let cores = cores();
@@ -194,6 +194,10 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     Ok(())
 }
 
+fn first_word(bytes: &[u8; 32]) -> u64 {
+    bytes[..8].iter().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
 /// Opens the listener on the first address that the configured host has. "Any" is both families
 /// where the machine has both.
 fn listen(config: &Resolved) -> Result<Listener, StartError> {
@@ -230,7 +234,8 @@ fn read_back(
     let began = clock.now().mono;
     let image = images::map_all(dirs).map_err(cannot("reading the data directories"))?;
     let recovered = recover(&image, config.settings.clone(), config.log, &images::Cores(cores))?;
-    let Report { snapshot, znodes, replayed, warnings, snapshots: _ } = &recovered.report;
+    let Report { snapshot, znodes, replayed, warnings, snapshots: _, unusable: _ } =
+        &recovered.report;
     for warning in warnings {
         tracing::warn!("recovery: {warning}");
     }

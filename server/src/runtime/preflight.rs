@@ -190,6 +190,15 @@ pub(crate) fn raise_descriptor_limit(clients_max: u64) -> Result<u64, StartError
     if have < want { Err(StartError::TooFewDescriptors { have, want }) } else { Ok(have) }
 }
 
+/// Bytes that nobody can guess.
+pub(crate) fn random() -> Result<[u8; 32], StartError> {
+    let mut bytes = [0u8; 32];
+    File::open("/dev/urandom")
+        .and_then(|mut random| random.read_exact(&mut bytes))
+        .map_err(cannot("drawing random bytes"))?;
+    Ok(bytes)
+}
+
 /// The key of this data directory's session passwords: 32 random bytes, created once.
 pub(crate) fn session_secret(data: &Path) -> Result<[u8; 32], StartError> {
     let path = data.join("session.key");
@@ -198,10 +207,8 @@ pub(crate) fn session_secret(data: &Path) -> Result<[u8; 32], StartError> {
     match File::open(&path) {
         Ok(mut file) => file.read_exact(&mut secret).map_err(cannot(what()))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let made = File::open("/dev/urandom")
-                .and_then(|mut random| random.read_exact(&mut secret))
-                .and_then(|()| create_private(&path, &secret));
-            made.map_err(cannot(what()))?;
+            secret = random()?;
+            create_private(&path, &secret).map_err(cannot(what()))?;
         }
         Err(error) => return Err(cannot(what())(error)),
     }
