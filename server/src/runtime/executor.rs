@@ -222,7 +222,7 @@ impl Executor {
             }
             Source::Tick => {
                 turn.ticker.hear();
-                self.on_tick(turn, now);
+                self.on_tick(now);
             }
             Source::Listener => self.on_clients(turn, now),
             Source::Signal => self.on_signal(turn),
@@ -280,17 +280,9 @@ impl Executor {
         }
     }
 
-    fn on_tick(&mut self, turn: &mut Turn, now: Now) {
+    fn on_tick(&mut self, now: Now) {
         if let Some(seat) = &mut self.shard {
             seat.shard.step(now, ShardInput::Tick, &mut seat.out);
-            let mut overdue = std::mem::take(&mut seat.scratch);
-            seat.sockets.overdue(now.mono, &mut overdue);
-            for conn in overdue.drain(..) {
-                self.close(turn, conn, now);
-            }
-            if let Some(seat) = &mut self.shard {
-                seat.scratch = overdue;
-            }
         }
         if let Some(seat) = &mut self.core {
             seat.core.step(now, CoreInput::Tick, &mut seat.out);
@@ -370,7 +362,7 @@ impl Executor {
         let Some(seat) = &mut self.shard else { return };
         let mut so_far = 0;
         loop {
-            match seat.sockets.read(&turn.set, conn, so_far, now.mono) {
+            match seat.sockets.read(&turn.set, conn, so_far) {
                 Got::Bytes(count) => {
                     let bytes = seat.sockets.bytes(count);
                     seat.shard.step(now, ShardInput::Bytes { conn, bytes }, &mut seat.out);

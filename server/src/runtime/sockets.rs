@@ -3,17 +3,14 @@
 //! Non-blocking, level-triggered, `TCP_NODELAY`. One read buffer serves all sockets; what a
 //! request leaves over is the shard's to keep. Nothing here allocates per request.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
-
-use model::Mono;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
     sockopt,
 };
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::poll::{PollSet, Source};
 use crate::limits::READ_BYTES_PER_TURN;
@@ -23,24 +20,17 @@ use crate::link::ConnId;
 const READ_BUFFER_BYTES: usize = 64 * 1024;
 /// Backlog of the listener unless configured; a burst of reconnecting clients must fit.
 const BACKLOG: i32 = 4096;
-/// Bytes below which a client that has finished sending may still wait for an answer: a
-/// four-letter word with its argument. A session's first request is longer.
-const WORD_BYTES_MAX: u64 = 16;
-/// How long such a client is waited for.
-const HALF_CLOSED_MAX: Duration = Duration::from_secs(5);
-
 /// One client's socket.
 struct Socket {
     stream: TcpStream,
     peer: IpAddr,
     generation: u32,
     interest: EpollFlags,
-    received: u64,
     paused: bool,
-    /// Nothing more is read; closed once the outbox is empty.
+    /// What still arrives is dropped; closed once the outbox is empty.
     closing: bool,
-    /// The peer has finished sending; closed at this moment if it was not before.
-    half_closed: Option<Mono>,
+    /// Nothing more will arrive.
+    drained: bool,
     /// The outbox did not fit; waits for `EPOLLOUT`.
     blocked: bool,
 }
@@ -69,12 +59,11 @@ pub(crate) enum Put {
 pub(crate) struct Sockets {
     table: Vec<Option<Socket>>,
     buffer: Vec<u8>,
-    half_closed: Vec<ConnId>,
 }
 
 impl Sockets {
     pub(crate) fn new() -> Sockets {
-        Sockets { table: Vec::new(), buffer: vec![0; READ_BUFFER_BYTES], half_closed: Vec::new() }
+        Sockets { table: Vec::new(), buffer: vec![0; READ_BUFFER_BYTES] }
     }
 
     /// Takes over the socket of an accepted connection.
@@ -97,10 +86,9 @@ impl Sockets {
             peer,
             generation: conn.generation,
             interest,
-            received: 0,
             paused: false,
             closing: false,
-            half_closed: None,
+            drained: false,
             blocked: false,
         });
         Ok(())
@@ -124,8 +112,9 @@ impl Sockets {
     }
 
     /// Reads into the shared buffer, at most [`READ_BYTES_PER_TURN`] of one connection in a turn;
-    /// `so_far` is what this turn has read of it. `now` dates a finished sender.
-    pub(crate) fn read(&mut self, set: &PollSet, conn: ConnId, so_far: usize, now: Mono) -> Got {
+    /// `so_far` is what this turn has read of it. A connection that is to be closed is only
+    /// drained.
+    pub(crate) fn read(&mut self, set: &PollSet, conn: ConnId, so_far: usize) -> Got {
         let Some(socket) = self
             .table
             .get_mut(conn.slot as usize)
@@ -134,23 +123,20 @@ impl Sockets {
         else {
             return Got::Enough;
         };
-        let shut = socket.paused || socket.closing || socket.half_closed.is_some();
-        if shut || so_far >= READ_BYTES_PER_TURN {
+        if socket.drained || so_far >= READ_BYTES_PER_TURN || (socket.paused && !socket.closing) {
             return Got::Enough;
         }
         loop {
             match socket.stream.read(&mut self.buffer) {
-                Ok(0) if socket.received <= WORD_BYTES_MAX && socket.received > 0 => {
-                    socket.half_closed = Some(now + HALF_CLOSED_MAX);
-                    self.half_closed.push(conn);
+                Ok(0) if socket.closing => {
+                    // It has sent everything, and may still want the answer.
+                    socket.drained = true;
                     update_interest(set, conn, socket);
                     return Got::Enough;
                 }
                 Ok(0) => return Got::Gone,
-                Ok(count) => {
-                    socket.received += count as u64;
-                    return Got::Bytes(count);
-                }
+                Ok(_) if socket.closing => return Got::Enough,
+                Ok(count) => return Got::Bytes(count),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Got::Enough,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Got::Gone,
@@ -195,7 +181,7 @@ impl Sockets {
         }
     }
 
-    /// Stops reading for good; [`Sockets::is_closing`] from now on.
+    /// Drops what still arrives; [`Sockets::is_closing`] from now on.
     pub(crate) fn close_after_flush(&mut self, set: &PollSet, conn: ConnId) {
         if let Some(socket) = self.get(conn) {
             socket.closing = true;
@@ -227,20 +213,6 @@ impl Sockets {
         Some(socket.peer)
     }
 
-    /// Appends the finished senders that have been waited for long enough.
-    pub(crate) fn overdue(&mut self, now: Mono, out: &mut Vec<ConnId>) {
-        let mut waiting = std::mem::take(&mut self.half_closed);
-        waiting.retain(|conn| match self.get(*conn).and_then(|socket| socket.half_closed) {
-            Some(deadline) if deadline <= now => {
-                out.push(*conn);
-                false
-            }
-            Some(_) => true,
-            None => false,
-        });
-        self.half_closed = waiting;
-    }
-
     /// Appends all connections, by slot.
     pub(crate) fn all(&self, shard: crate::link::ShardId, out: &mut Vec<ConnId>) {
         out.extend(self.table.iter().enumerate().filter_map(|(slot, socket)| {
@@ -257,7 +229,7 @@ fn source(conn: ConnId) -> Source {
 
 fn update_interest(set: &PollSet, conn: ConnId, socket: &mut Socket) {
     let mut interest = EpollFlags::empty();
-    if !(socket.paused || socket.closing || socket.half_closed.is_some()) {
+    if !socket.drained && (socket.closing || !socket.paused) {
         interest |= EpollFlags::EPOLLIN;
     }
     if socket.blocked {
@@ -355,7 +327,6 @@ mod tests {
     use std::net::Shutdown;
 
     const CONN: ConnId = ConnId { shard: ShardId(0), slot: 2, generation: 9 };
-    const START: Mono = Mono(0);
 
     /// A client, and the server's end of it in a table.
     fn connected() -> (TcpStream, Sockets, PollSet) {
@@ -380,18 +351,17 @@ mod tests {
     #[test]
     fn bytes_come_and_go() {
         let (mut client, mut sockets, mut set) = connected();
-        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Enough));
-        // As long as a session's first request.
+        assert!(matches!(sockets.read(&set, CONN, 0), Got::Enough));
         client.write_all(&[7; 48]).expect("sent");
         assert_eq!(ready(&mut set), [EpollFlags::EPOLLIN]);
-        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(48)));
+        assert!(matches!(sockets.read(&set, CONN, 0), Got::Bytes(48)));
         assert_eq!(sockets.bytes(48), [7; 48]);
         assert!(matches!(sockets.write(&set, CONN, b"world"), Put::Taken(5)));
         let mut answer = [0; 5];
         client.read_exact(&mut answer).expect("an answer");
         assert_eq!(&answer, b"world");
         drop(client);
-        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Gone));
+        assert!(matches!(sockets.read(&set, CONN, 0), Got::Gone));
         assert!(sockets.remove(&set, CONN).is_some());
         assert!(sockets.remove(&set, CONN).is_none(), "closed once");
     }
@@ -400,49 +370,44 @@ mod tests {
     fn a_turn_reads_so_much_and_no_more() {
         let (mut client, mut sockets, set) = connected();
         client.write_all(b"more").expect("sent");
-        assert!(matches!(sockets.read(&set, CONN, READ_BYTES_PER_TURN, START), Got::Enough));
-        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(4)));
+        assert!(matches!(sockets.read(&set, CONN, READ_BYTES_PER_TURN), Got::Enough));
+        assert!(matches!(sockets.read(&set, CONN, 0), Got::Bytes(4)));
     }
 
-    /// `echo ruok | nc` closes its sending side at once and still wants the answer.
+    /// `echo ruok | nc` closes its sending side at once and still wants the answer: the shard
+    /// pauses the connection before the end is seen, and closes it with the answer.
     #[test]
     fn a_word_sent_and_closed_is_still_answered() {
         let (mut client, mut sockets, mut set) = connected();
-        client.write_all(b"ruok").expect("sent");
+        client.write_all(b"ruok\n").expect("sent");
         client.shutdown(Shutdown::Write).expect("half closed");
-        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(4)));
-        assert!(matches!(sockets.read(&set, CONN, 4, START), Got::Enough), "not gone");
+        assert!(matches!(sockets.read(&set, CONN, 0), Got::Bytes(5)));
+        sockets.pause(&set, CONN, true);
+        assert!(matches!(sockets.read(&set, CONN, 5), Got::Enough), "not gone");
+        assert_eq!(ready(&mut set), [], "and not polled for ever");
+        sockets.close_after_flush(&set, CONN);
+        assert!(matches!(sockets.read(&set, CONN, 0), Got::Enough), "still not gone");
         assert_eq!(ready(&mut set), [], "and not polled for ever");
         assert!(matches!(sockets.write(&set, CONN, b"imok"), Put::Taken(4)));
-        sockets.close_after_flush(&set, CONN);
         sockets.remove(&set, CONN);
         let mut answer = String::new();
         client.read_to_string(&mut answer).expect("an answer and an end");
         assert_eq!(answer, "imok");
     }
 
+    /// Bytes that nobody read would turn the end into a reset, which may overtake the answer.
     #[test]
-    fn a_half_closed_client_is_not_kept_for_ever() {
+    fn what_arrives_before_the_end_is_dropped() {
         let (mut client, mut sockets, set) = connected();
-        client.write_all(b"srvr").expect("sent");
-        client.shutdown(Shutdown::Write).expect("half closed");
-        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(4)));
-        assert!(matches!(sockets.read(&set, CONN, 4, START), Got::Enough));
-        let mut overdue = Vec::new();
-        sockets.overdue(START, &mut overdue);
-        assert_eq!(overdue, []);
-        sockets.overdue(START + HALF_CLOSED_MAX, &mut overdue);
-        assert_eq!(overdue, [CONN]);
-    }
-
-    /// A session's client that closes is gone: its watches and its slot must not linger.
-    #[test]
-    fn a_session_that_closes_is_gone() {
-        let (mut client, mut sockets, set) = connected();
-        client.write_all(&[7; 48]).expect("sent");
-        client.shutdown(Shutdown::Write).expect("half closed");
-        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(48)));
-        assert!(matches!(sockets.read(&set, CONN, 48, START), Got::Gone));
+        sockets.close_after_flush(&set, CONN);
+        client.write_all(&[1; 100]).expect("sent");
+        assert!(matches!(sockets.read(&set, CONN, 0), Got::Enough));
+        client.write_all(&[2; 100]).expect("sent");
+        assert!(matches!(sockets.write(&set, CONN, b"bye"), Put::Taken(3)));
+        sockets.remove(&set, CONN);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("no reset");
+        assert_eq!(answer, "bye");
     }
 
     #[test]
@@ -451,10 +416,10 @@ mod tests {
         sockets.pause(&set, CONN, true);
         client.write_all(b"later").expect("sent");
         assert_eq!(ready(&mut set), []);
-        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Enough));
+        assert!(matches!(sockets.read(&set, CONN, 0), Got::Enough));
         sockets.pause(&set, CONN, false);
         assert_eq!(ready(&mut set), [EpollFlags::EPOLLIN]);
-        assert!(matches!(sockets.read(&set, CONN, 0, START), Got::Bytes(5)));
+        assert!(matches!(sockets.read(&set, CONN, 0), Got::Bytes(5)));
     }
 
     /// What does not fit waits for room, and the waiting ends when everything went out.
