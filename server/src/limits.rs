@@ -36,3 +36,15 @@ const _: () = assert!(CONNECTION_OUTSTANDING_BYTES_MAX < SHARD_OUTSTANDING_BYTES
 const _: () = assert!(SHARD_OUTSTANDING_BYTES_MAX < (u32::MAX / 2) as usize);
 // Watches are numbered with 32 bits.
 const _: () = assert!(SHARD_WATCHES_MAX < (u32::MAX / 2) as usize);
+/// Batches that were proposed and are not published yet. Beyond it the core executes nothing
+/// more; what the shards submit waits, bounded by their credit.
+pub const PIPELINE_BATCHES_MAX: usize = 64;
+/// Batches a sleeping shard may lag behind before it is woken just to catch up.
+pub const FEED_LAG_WAKE: u64 = FEED_SLOTS as u64 / 2;
+/// Sessions expired in one tick.
+pub const EXPIRED_PER_TICK_MAX: usize = 1024;
+/// Administrators' questions that wait for the shards' reports.
+pub const QUERIES_MAX: usize = 1024;
+
+const _: () = assert!(PIPELINE_BATCHES_MAX < FEED_SLOTS);
+const _: () = assert!(LOG_WRITES_MAX < PIPELINE_BATCHES_MAX);
