@@ -4,6 +4,8 @@
 //! The caller's loop: give every input to [`Replica::step`], carry out the outputs in order, and
 //! return their completions as inputs. Each output says what must have happened before it.
 
+pub mod wire;
+
 use model::{Batch, Epoch, Mono, ServerId, Zxid};
 
 /// What a replica can be told.
