@@ -227,7 +227,7 @@ fn digest_is_that_of_a_replay(node: &Node) {
     let recovered = engine::recover::recover(
         &image,
         engine::draft::Settings::default(),
-        engine::log::LogSettings { segment_bytes: 4 << 20, writes_max: 4 },
+        engine::log::LogSettings { segment_bytes: 4 << 20, writes_max: 4, log_id: 0 },
         &engine::recover::Inline,
     )
     .expect("recovers");

@@ -104,8 +104,11 @@ impl Node {
     pub fn start(&mut self, true_ns: u64, options: &Options, out: &mut CoreOutputs) -> Started {
         let settings =
             Settings { extended_types: true, hash_seed: self.starts, ..Settings::default() };
-        let log =
-            LogSettings { segment_bytes: options.segment_bytes, writes_max: options.log_writes };
+        let log = LogSettings {
+            segment_bytes: options.segment_bytes,
+            writes_max: options.log_writes,
+            log_id: 1,
+        };
         self.starts += 1;
         let mut recovered = match recover(&self.disk.image(), settings.clone(), log, &Inline) {
             Ok(recovered) => recovered,
