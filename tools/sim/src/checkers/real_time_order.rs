@@ -7,7 +7,7 @@ use crate::client::Asked;
 use crate::history::History;
 
 /// See the module.
-pub struct RealTimeOrder;
+pub(super) struct RealTimeOrder;
 
 impl Checker for RealTimeOrder {
     fn name(&self) -> &'static str {
