@@ -221,8 +221,9 @@ pub(crate) struct ConnectArgs {
     /// Sessions to start a second; without it, as many as the window lets through.
     #[arg(long, value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// Handshakes in flight.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Handshakes in flight. More than the server's accept queue holds (50 in Apache ZooKeeper)
+    /// measure the kernel's retries.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) window: u32,
 }
 
