@@ -264,3 +264,88 @@ impl<N: FnMut(usize, i32, &mut Vec<u8>) -> Option<Kind>> Pump<'_, N> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpListener};
+
+    use model::{ErrorCode, Xid, Zxid};
+    use protocol::{Request, reply};
+
+    use super::*;
+
+    /// Runs five requests, three in flight, against a server that answers each batch it reads
+    /// with what `answer` appends.
+    fn run_against(answer: impl Fn(u32, &mut Vec<u8>) + Send + 'static) -> Result<Tally> {
+        let (address, server) = serve(answer);
+        let mut fleet = Fleet::bare(address, 1)?;
+        let from = Instant::now();
+        let upto = from + Duration::from_secs(60);
+        let plan = Plan { outstanding: 3, rate: None, from, upto, tolerate: 0 };
+        let mut left = 5;
+        let tally = run(&mut fleet, &plan, &AtomicBool::new(false), |_, xid, out| {
+            left = u32::checked_sub(left, 1)?;
+            Request::GetData { path: b"/a", watch: false }.encode(Xid(xid), out);
+            Some(Kind::Read)
+        });
+        drop(fleet);
+        server.join().expect("the server ends when the client has gone");
+        tally
+    }
+
+    fn serve(
+        answer: impl Fn(u32, &mut Vec<u8>) + Send + 'static,
+    ) -> (SocketAddr, std::thread::JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("bound");
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("one client");
+            let mut frame = [0; 19];
+            let mut xid = 0;
+            while stream.read_exact(&mut frame).is_ok() {
+                xid += 1;
+                let mut out = Vec::new();
+                answer(xid, &mut out);
+                if out.is_empty() || stream.write_all(&out).is_err() {
+                    return;
+                }
+            }
+        });
+        (address, server)
+    }
+
+    fn message(outcome: Result<Tally>) -> String {
+        match outcome {
+            Ok(tally) => format!("{} completed", tally.completed),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    #[test]
+    fn a_source_that_ends_ends_the_run() {
+        let outcome = run_against(|xid, out| reply::done(out, Xid(xid as i32), Zxid(1)));
+        let tally = outcome.expect("all answered");
+        assert_eq!((tally.completed, tally.reads.len(), tally.writes.len()), (5, 5, 0));
+    }
+
+    #[test]
+    fn misbehaving_servers_end_the_run_with_a_reason() {
+        let closed = run_against(|xid, out| {
+            if xid < 3 {
+                reply::done(out, Xid(xid as i32), Zxid(1));
+            }
+        });
+        let closed = message(closed);
+        assert!(closed.contains("closed the connection after"), "{closed}");
+        let refused = run_against(|xid, out| {
+            reply::error(out, Xid(xid as i32), Zxid(1), ErrorCode::NoNode);
+        });
+        let refused = message(refused);
+        assert!(refused.contains("NoNode (-101)"), "{refused}");
+        let swapped = message(run_against(|_, out| reply::done(out, Xid(9), Zxid(1))));
+        assert!(swapped.contains("answered xid 9 when 1 was due"), "{swapped}");
+        let other = message(run_against(|_, out| out.extend_from_slice(b"HTTP/1.1 400 Bad")));
+        assert!(other.contains("not a ZooKeeper client port"), "{other}");
+    }
+}
