@@ -9,6 +9,9 @@ use super::{Checker, Seen};
 use crate::client::Asked;
 use crate::history::History;
 
+/// A write refused for lack of space has no transaction.
+const NO_SPACE: i32 = model::ErrorCode::SystemError as i32;
+
 /// Per client: zxid of its last answered write, and of its reads since.
 #[derive(Default)]
 pub(super) struct OwnWrites {
@@ -28,6 +31,8 @@ impl Checker for OwnWrites {
             Seen::Replied { client, pending, header, .. } => {
                 let (written, read) = self.clients.entry(*client).or_default();
                 match pending.asked {
+                    // Refused for lack of space: no transaction.
+                    _ if header.err == NO_SPACE => {}
                     Asked::Write(_) | Asked::Multi | Asked::Malformed => {
                         if header.zxid.0 > 0 && header.zxid <= *read {
                             return Err(format!(

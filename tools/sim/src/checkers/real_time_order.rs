@@ -6,6 +6,9 @@ use super::{Checker, Seen};
 use crate::client::Asked;
 use crate::history::History;
 
+/// A write refused for lack of space has no transaction.
+const NO_SPACE: i32 = model::ErrorCode::SystemError as i32;
+
 /// See the module.
 pub(super) struct RealTimeOrder;
 
@@ -19,7 +22,8 @@ impl Checker for RealTimeOrder {
         if header.zxid.0 <= 0 {
             return Ok(());
         }
-        let write = matches!(pending.asked, Asked::Write(_) | Asked::Multi | Asked::Malformed);
+        let write = matches!(pending.asked, Asked::Write(_) | Asked::Multi | Asked::Malformed)
+            && header.err != NO_SPACE;
         let floor = pending.floor;
         let fine = if write { header.zxid > floor } else { header.zxid >= floor };
         if fine {

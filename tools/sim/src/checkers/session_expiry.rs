@@ -30,6 +30,11 @@ impl Checker for SessionExpiry {
                 self.timeouts.insert(*session, *timeout_ms);
             }
             Seen::Published(_) | Seen::Recovered { .. } => {
+                if let Seen::Recovered { version, .. } = seen {
+                    // Until it is touched again, a session has the timeout it was created with.
+                    let stored = version.tables().sessions.iter();
+                    self.timeouts.extend(stored.map(|(id, known)| (*id, known.timeout_ms)));
+                }
                 let Some(newest) = history.newest() else { return Ok(()) };
                 let sessions = &newest.tables().sessions;
                 let ended: Vec<SessionId> =
