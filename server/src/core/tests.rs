@@ -1,6 +1,7 @@
 //! Stories of the core, told through its inputs and outputs alone.
 
 mod bench;
+mod crash;
 
 use engine::disk::DiskOp;
 use model::{CreateMode, Op, OpCode, SessionId, Zxid};
@@ -593,6 +594,28 @@ fn questions_are_answered_when_every_shard_has_reported() {
         "Zookeeper version: 3.9.5-test\nLatency min/avg/max: 0/0.0/0\nReceived: 4\nSent: 0\n\
          Connections: 2\nOutstanding: 0\nZxid: 0x0\nMode: standalone\nNode count: 5\n"
     );
+    bench.say(1, ask(b"mntr"));
+    let told = bench.told();
+    let [(_, ToShard::Report { number, .. }), _] = told[..] else { panic!("two asked: {told:?}") };
+    for shard in 0..2 {
+        let counters = vec![("auth_failed_count", 2), ("max_client_response_size", 3)];
+        let report = ShardReport { latency_ms: (1, 9, 5, 3), counters, ..Default::default() };
+        bench.say(shard, ToCore::Report { number, report: Box::new(report) });
+    }
+    let text = answer(&mut bench);
+    for line in [
+        "zk_version\t3.9.5-test\nzk_server_state\tstandalone\n",
+        "zk_avg_latency\t3.0\n",
+        "zk_znode_count\t5\n",
+        "zk_auth_failed_count\t4\n",
+        "zk_max_client_response_size\t3\n",
+        "zk_last_client_response_size\t-1\n",
+        "zk_open_file_descriptor_count\t7\n",
+        "zk_proposal_count\t0\n",
+        "zk_cnt_fsynctime\t0\n",
+    ] {
+        assert!(text.contains(line), "{line:?} is missing from {text}");
+    }
     bench.say(1, ask(b"dirs"));
     assert_eq!(answer(&mut bench), "datadir_size: 5\nlogdir_size: 6\n");
     bench.say(1, ask(b"conf"));
