@@ -7,7 +7,7 @@ mod ring;
 
 /// What the ring asks for, from loom.
 mod sync {
-    pub(crate) use loom::cell::UnsafeCell as Cell;
+    pub(crate) use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::Arc;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 }

@@ -100,7 +100,7 @@ impl Publication {
             self.feed.publish(first.batch);
             // A shard that has nothing to do is woken all the same once half the ring waits for
             // it, so that it neither holds versions for long nor fills the ring.
-            let far = (self.feed.free() as u64 + self.feed.lag()) / 2;
+            let far = (self.feed.free() as u64).midpoint(self.feed.lag());
             for shard in (0..shards).map(ShardId) {
                 if first.shards.contains(shard)
                     || self.feed.interested(shard)
