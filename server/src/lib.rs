@@ -5,8 +5,10 @@
 
 pub mod admin;
 pub mod admission;
+pub mod config;
 pub mod core;
 pub mod feed;
 pub mod limits;
 pub mod link;
+pub mod runtime;
 pub mod shard;

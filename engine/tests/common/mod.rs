@@ -1,6 +1,8 @@
 //! A disk in memory that completes operations in any order and crashes at any point.
 
-#![allow(dead_code, reason = "each test uses a part")]
+#![allow(dead_code, unreachable_pub, reason = "each test uses a part")]
+
+pub mod node;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -141,6 +141,29 @@ impl Pipeline {
                         out.to_shards.push((shard, serving.clone()));
                     }
                 }
+                Output::Halt(reason) => self.halt = Some(reason),
+                Output::SaveEpochs(..)
+                | Output::TruncateTo { .. }
+                | Output::SnapshotBegin { .. }
+                | Output::SnapshotPiece(..)
+                | Output::SnapshotEnd
+                | Output::SnapshotReplay(..)
+                | Output::InstallSnapshot { .. }
+                | Output::SnapshotAbandoned
+                | Output::Listen { .. }
+                | Output::Dial { .. }
+                | Output::Send { .. }
+                | Output::SendSnapshot { .. }
+                | Output::Close { .. }
+                | Output::Forwarded { .. }
+                | Output::RevalidateFor { .. }
+                | Output::Touched { .. }
+                | Output::LearnerLost { .. }
+                | Output::CollectTouches
+                | Output::Synced
+                | Output::Revalidated { .. } => {
+                    unreachable!("an ensemble of one has nobody to talk to")
+                }
             }
         }
         self.orders = orders;
