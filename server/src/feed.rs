@@ -23,11 +23,11 @@ mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
     /// [`std::cell::UnsafeCell`] with loom's way of access.
-    pub(super) struct Cell<T>(std::cell::UnsafeCell<T>);
+    pub(super) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
-    impl<T> Cell<T> {
-        pub(super) fn new(value: T) -> Cell<T> {
-            Cell(std::cell::UnsafeCell::new(value))
+    impl<T> UnsafeCell<T> {
+        pub(super) fn new(value: T) -> UnsafeCell<T> {
+            UnsafeCell(std::cell::UnsafeCell::new(value))
         }
 
         #[inline(always)]

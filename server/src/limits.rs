@@ -30,8 +30,6 @@ pub const LINGER_MS: u64 = 10_000;
 /// Batches that were proposed and are not published yet. Beyond it the core executes nothing
 /// more; what the shards submit waits, bounded by their credit.
 pub const PIPELINE_BATCHES_MAX: usize = 64;
-/// Batches a sleeping shard may lag behind before it is woken just to catch up.
-pub const FEED_LAG_WAKE: u64 = FEED_SLOTS as u64 / 2;
 /// Sessions expired in one tick.
 pub const EXPIRED_PER_TICK_MAX: usize = 1024;
 /// Administrators' questions that wait for the shards' reports.

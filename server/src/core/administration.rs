@@ -29,8 +29,8 @@ pub(super) struct Observed {
 }
 
 impl Observed {
-    /// Notes the log writes among the orders of this turn.
-    pub(super) fn batch_closed(&mut self, out: &CoreOutputs, now: Mono) {
+    /// Notes the log writes among the orders; those noted before are recognised.
+    pub(super) fn log_writes(&mut self, out: &CoreOutputs, now: Mono) {
         for op in &out.disk {
             if let DiskOp::WriteSegment { token, .. } = op
                 && self.writes.back().is_none_or(|(last, _)| last < token)

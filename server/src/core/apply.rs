@@ -8,7 +8,7 @@ use model::Zxid;
 
 use super::batcher::{Closed, ShardSet};
 use crate::feed::{CommitBatch, Publisher};
-use crate::limits::{FEED_LAG_WAKE, PIPELINE_BATCHES_MAX};
+use crate::limits::PIPELINE_BATCHES_MAX;
 use crate::link::ShardId;
 
 struct Waiting {
@@ -98,10 +98,13 @@ impl Publication {
             let Some(first) = self.waiting.pop_front() else { return };
             self.published = first.upto;
             self.feed.publish(first.batch);
+            // A shard that has nothing to do is woken all the same once half the ring waits for
+            // it, so that it neither holds versions for long nor fills the ring.
+            let far = (self.feed.free() as u64).midpoint(self.feed.lag());
             for shard in (0..shards).map(ShardId) {
                 if first.shards.contains(shard)
                     || self.feed.interested(shard)
-                    || self.feed.lag_of(shard) >= FEED_LAG_WAKE
+                    || self.feed.lag_of(shard) >= far
                 {
                     self.wake.insert(shard);
                 }

@@ -33,7 +33,7 @@ impl Core {
             if !self.pipeline.make_room(now, 0, out) {
                 return;
             }
-            self.expire(now, session, out);
+            self.expire(now, session);
         }
     }
 
@@ -43,7 +43,7 @@ impl Core {
             let Some(path) = self.reaper.next(now.mono) else { return };
             let who = Caller { session: SessionId::NONE, identities: self.nobody.clone() };
             let op = Op::DeleteContainer { path: &path };
-            self.pipeline.write(now, &op, &who, 0, |_| None, out);
+            self.pipeline.write(now, &op, &who, 0, |_| None);
         }
     }
 

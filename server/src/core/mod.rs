@@ -158,6 +158,7 @@ impl Core {
             CoreInput::Host(facts) => self.host = facts,
             CoreInput::Stop => self.stopping = true,
         }
+        self.observed.log_writes(out, now.mono);
         self.announce_halt(out);
     }
 
@@ -182,7 +183,7 @@ impl Core {
         }
         self.execute_intake(now, out);
         self.pipeline.end_turn(now, self.stopping, out);
-        self.observed.batch_closed(out, now.mono);
+        self.observed.log_writes(out, now.mono);
         if self.stopping && !self.stopped && self.is_drained() {
             self.stopped = true;
             out.stopped = true;

@@ -67,10 +67,16 @@ impl Pipeline {
 
     /// Makes room for a write of about so many bytes; false if it has to wait.
     pub(super) fn make_room(&mut self, now: Now, bytes: usize, out: &mut CoreOutputs) -> bool {
-        if self.batcher.is_full(bytes) {
+        if !self.fits(bytes) {
             self.close(now, out);
         }
-        self.halt.is_none() && !self.batcher.is_full(bytes)
+        self.halt.is_none() && self.fits(bytes)
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        // A batch never spans two epochs.
+        let next = self.head.next().is_none_or(|next| self.batcher.continues(next));
+        next && !self.batcher.is_full(bytes)
     }
 
     /// Executes a write. There must be room.
@@ -81,15 +87,11 @@ impl Pipeline {
         who: &Caller,
         cxid: i32,
         completion: impl FnOnce(Outcome) -> Option<Completion>,
-        out: &mut CoreOutputs,
     ) {
         let Some(zxid) = self.head.next() else {
             self.halt = Some("all transaction ids are used up; restore into a new ensemble".into());
             return;
         };
-        if !self.batcher.continues(zxid) {
-            self.close(now, out);
-        }
         let at = Stamp { zxid, cxid, time_ms: now.wall_ms };
         let mut decided = self.head.execute(op, who, at, &mut self.batcher.effects);
         let outcome = std::mem::replace(&mut decided.outcome, Outcome::Done);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use engine::disk::DiskOp;
 use engine::draft::Caller;
 use engine::recover::Recovered;
 use model::{Now, Op, SessionId};
@@ -69,13 +70,17 @@ impl Core {
             config,
         };
         core.pipeline.start(out);
+        for zxid in report.unusable {
+            let token = core.token();
+            out.disk.push(DiskOp::RemoveSnapshot { token, zxid });
+        }
         core.on_tick(now, out);
         // A state taken over from ZooKeeper may hold ephemerals of sessions that are gone. They
         // go by transaction, so that all servers agree (`zab-wire` 4.10).
         for session in orphaned {
             let who = Caller { session, identities: core.nobody.clone() };
             if core.pipeline.make_room(now, 0, out) {
-                core.pipeline.write(now, &Op::CloseSession, &who, 0, |_| None, out);
+                core.pipeline.write(now, &Op::CloseSession, &who, 0, |_| None);
             }
         }
         core

@@ -83,11 +83,11 @@ impl Core {
                 match &mut work {
                     Work::Writes { bytes, list } => {
                         if let Some(submit) = list.next() {
-                            self.execute(now, submit, bytes, out);
+                            self.execute(now, submit, bytes);
                         }
                     }
                     Work::NewSession { conn, timeout_ms } => {
-                        self.create_session(now, *conn, *timeout_ms, out);
+                        self.create_session(now, *conn, *timeout_ms);
                         break;
                     }
                 }
@@ -95,7 +95,7 @@ impl Core {
         }
     }
 
-    fn create_session(&mut self, now: Now, conn: ConnId, asked_ms: i32, out: &mut CoreOutputs) {
+    fn create_session(&mut self, now: Now, conn: ConnId, asked_ms: i32) {
         let timeout_ms = self.negotiated(asked_ms);
         let session = self.sessions.allocate();
         let password = self.passwords.of(session);
@@ -104,11 +104,11 @@ impl Core {
         let who = Caller { session, identities: self.nobody.clone() };
         let answer = Answer::SessionCreated { session, timeout_ms, password };
         let completion = |_| Some(Completion { conn, answer });
-        self.pipeline.write(now, &Op::CreateSession { timeout_ms }, &who, 0, completion, out);
+        self.pipeline.write(now, &Op::CreateSession { timeout_ms }, &who, 0, completion);
     }
 
     /// Executes one request. There is room for it.
-    fn execute(&mut self, now: Now, submit: Submit, bytes: &[u8], out: &mut CoreOutputs) {
+    fn execute(&mut self, now: Now, submit: Submit, bytes: &[u8]) {
         let Submit { conn, session, xid, opcode, body, identities, cut, received } = submit;
         // A session that is gone, or that another connection has taken over: no reply. What the
         // old connection had sent must not take effect after what the new one sends.
@@ -142,7 +142,7 @@ impl Core {
             return self.pipeline.note(reply(Outcome::Failed(NO_SPACE)));
         }
         let who = Caller { session, identities };
-        self.pipeline.write(now, &op, &who, xid.0, |outcome| Some(reply(outcome)), out);
+        self.pipeline.write(now, &op, &who, xid.0, |outcome| Some(reply(outcome)));
         if closes {
             self.sessions.remove(session);
             self.expiry.remove(session);
@@ -150,12 +150,12 @@ impl Core {
     }
 
     /// Expires a session: its connection is told through the feed, in order.
-    pub(super) fn expire(&mut self, now: Now, session: SessionId, out: &mut CoreOutputs) {
+    pub(super) fn expire(&mut self, now: Now, session: SessionId) {
         self.expiry.remove(session);
         let conn = self.sessions.remove(session);
         let who = Caller { session, identities: self.nobody.clone() };
         let completion = |_| conn.map(|conn| Completion { conn, answer: Answer::SessionEnded });
-        self.pipeline.write(now, &Op::CloseSession, &who, 0, completion, out);
+        self.pipeline.write(now, &Op::CloseSession, &who, 0, completion);
         self.observed.expired += 1;
     }
 }

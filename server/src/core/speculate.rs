@@ -30,7 +30,7 @@ impl Head {
             return Some(next);
         }
         let epoch = self.last.epoch().0 + 1;
-        (epoch <= i32::MAX as u32).then(|| Zxid::new(Epoch(epoch), 1))
+        i32::try_from(epoch).is_ok().then(|| Zxid::new(Epoch(epoch), 1))
     }
 
     /// Judges an operation and applies the decision.

@@ -28,7 +28,7 @@
 //! This file names its primitives through `super::sync`, so that the model test can compile the
 //! very same text against loom's.
 
-use super::sync::{Arc, AtomicBool, AtomicU64, Cell, Ordering, fence};
+use super::sync::{Arc, AtomicBool, AtomicU64, Ordering, UnsafeCell, fence};
 
 /// Items beyond an item that every consumer must have taken before its slot is reused: the item
 /// being worked on, and the one whose state a consumer still shows while it works.
@@ -49,7 +49,7 @@ struct Consumed {
 }
 
 struct Ring<T> {
-    slots: Box<[Cell<Option<Arc<T>>>]>,
+    slots: Box<[UnsafeCell<Option<Arc<T>>>]>,
     published: Lane<AtomicU64>,
     consumers: Box<[Lane<Consumed>]>,
 }
@@ -63,7 +63,7 @@ unsafe impl<T: Send + Sync> Sync for Ring<T> {}
 unsafe impl<T: Send + Sync> Send for Ring<T> {}
 
 impl<T> Ring<T> {
-    fn slot(&self, number: u64) -> &Cell<Option<Arc<T>>> {
+    fn slot(&self, number: u64) -> &UnsafeCell<Option<Arc<T>>> {
         &self.slots[(number & (self.slots.len() as u64 - 1)) as usize]
     }
 }
@@ -73,7 +73,7 @@ pub fn ring<T>(consumers: usize, slots: usize) -> (Producer<T>, Vec<Consumer<T>>
     assert!(slots.is_power_of_two(), "slots are found by masking");
     assert!(slots as u64 > GRACE, "a ring has room beyond what consumers keep");
     let ring = Arc::new(Ring {
-        slots: (0..slots).map(|_| Cell::new(None)).collect(),
+        slots: (0..slots).map(|_| UnsafeCell::new(None)).collect(),
         published: Lane(AtomicU64::new(0)),
         consumers: (0..consumers)
             .map(|_| {
@@ -166,6 +166,7 @@ pub struct Consumer<T> {
 
 impl<T> Consumer<T> {
     /// The next item, if there is one. See [`GRACE`] for how long the ring keeps it.
+    #[allow(clippy::should_implement_trait)] // A ring has no end, an iterator would.
     pub fn next(&mut self) -> Option<Arc<T>> {
         if self.pending() == 0 {
             return None;
