@@ -13,6 +13,11 @@ pub const ALIGN: usize = 4096;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct DiskToken(pub u64);
 
+impl DiskToken {
+    /// Set in the tokens of the log, clear in all others, so that no issuer meets another's.
+    pub const LOG_BIT: u64 = 1 << 63;
+}
+
 /// A log segment: number in the order of creation. File name `log.<id as 16 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SegmentId(pub u64);
@@ -20,7 +25,6 @@ pub struct SegmentId(pub u64);
 /// A buffer whose length is a multiple of [`ALIGN`] and whose address will be aligned too.
 /// The runtime needs aligned memory for direct I/O; this type over-allocates and offers the
 /// aligned window, which keeps it free of `unsafe`.
-#[derive(Clone)]
 pub struct AlignedBuf {
     raw: Vec<u8>,
     start: usize,
@@ -57,6 +61,15 @@ impl AlignedBuf {
     }
 }
 
+/// The copy lies elsewhere, so its window is placed anew.
+impl Clone for AlignedBuf {
+    fn clone(&self) -> AlignedBuf {
+        let mut copy = AlignedBuf::zeroed(self.len);
+        copy.as_mut_slice().copy_from_slice(self.as_slice());
+        copy
+    }
+}
+
 impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AlignedBuf({} bytes)", self.len)
@@ -76,8 +89,8 @@ pub enum SmallFile {
 #[derive(Clone, Debug)]
 pub enum DiskOp {
     /// Make a log segment ready: file under a temporary name, filled with zeros, synced, renamed,
-    /// directory synced. May reuse a file named in `recycle`, which then disappears under its
-    /// old name. Takes long; must not delay writes.
+    /// directory synced. Takes long; must not delay writes. A leftover of a removed segment may
+    /// serve as the file: old frames name their own segment and are never mistaken.
     PrepareSegment {
         /// Answered in [`DiskDone::token`].
         token: DiskToken,

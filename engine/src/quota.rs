@@ -251,3 +251,104 @@ mod tests {
         assert!(!is_governable(b"/zookeeper/x"));
     }
 }
+
+#[cfg(test)]
+mod stories {
+
+    use crate::draft::Settings;
+    use crate::op::tests::*;
+    use model::op::Create;
+    use model::{Op, Stat};
+
+    fn with_data<'a>(path: &'a str, data: &'a str) -> Op<'a> {
+        Op::Create(Create { data: Some(data.as_bytes()), ..record(path) })
+    }
+
+    /// A tree of three znodes with 5 bytes, and a quota on its root.
+    fn governed(limits: &str, settings: Settings) -> Scene {
+        let mut scene = Scene::with(settings);
+        scene.ok(&with_data("/a", "123"));
+        scene.make(&["/a/b", "/a/b/c", "/zookeeper/quota/a"]);
+        scene.ok(&with_data("/zookeeper/quota/a/zookeeper_limits", limits));
+        scene.ok(&with_data("/zookeeper/quota/a/zookeeper_stats", "count=-1,bytes=-1"));
+        scene
+    }
+
+    fn stats(scene: &Scene, path: &str) -> String {
+        scene.text(&format!("/zookeeper/quota{path}/zookeeper_stats"))
+    }
+
+    #[test]
+    fn usage_follows_every_change_without_a_trace_in_the_stat() {
+        let mut scene = governed("count=1,bytes=1", Settings::default());
+        assert_eq!(stats(&scene, "/a"), "count=3,bytes=5");
+        let before = scene.stat("/zookeeper/quota/a/zookeeper_stats");
+        scene.ok(&with_data("/a/d", "12345"));
+        assert_eq!((stats(&scene, "/a").as_str(), &*scene.events()), ("count=4,bytes=10", "+/a/d"));
+        scene.ok(&set("/a/d", "1", -1));
+        assert_eq!(stats(&scene, "/a"), "count=4,bytes=6");
+        scene.ok(&delete("/a/d", -1));
+        scene.ok(&with_data("/ab", "outside"));
+        assert_eq!(stats(&scene, "/a"), "count=3,bytes=5");
+        let after = scene.stat("/zookeeper/quota/a/zookeeper_stats");
+        assert_eq!(Stat { data_length: before.data_length, ..after }, before);
+        let failed = Op::Multi(vec![create("/a/x"), create("/a/x")]);
+        scene.run(&failed);
+        assert_eq!(stats(&scene, "/a"), "count=3,bytes=5");
+    }
+
+    #[test]
+    fn an_inner_quota_takes_its_part_and_gives_it_back() {
+        let mut scene = governed("count=9,bytes=9", Settings::default());
+        scene.make(&["/zookeeper/quota/a/b", "/zookeeper/quota/a/b/zookeeper_stats"]);
+        assert_eq!(stats(&scene, "/a/b"), "count=2,bytes=2", "measured even before it has limits");
+        scene.make(&["/zookeeper/quota/a/b/zookeeper_limits"]);
+        assert_eq!(
+            (stats(&scene, "/a"), stats(&scene, "/a/b")),
+            ("count=1,bytes=3".into(), "count=2,bytes=2".into())
+        );
+        scene.make(&["/a/b/d"]);
+        assert_eq!(stats(&scene, "/a/b"), "count=3,bytes=3");
+        scene.ok(&delete("/zookeeper/quota/a/b/zookeeper_limits", -1));
+        assert_eq!(stats(&scene, "/a"), "count=4,bytes=6");
+        scene.make(&["/a/b/e"]);
+        assert_eq!(stats(&scene, "/a"), "count=5,bytes=7");
+        assert_eq!(stats(&scene, "/a/b"), "count=3,bytes=3", "no longer kept");
+    }
+
+    #[test]
+    fn only_hard_limits_refuse_and_only_if_enforced() {
+        let text = "count=1,bytes=1=;byteHardLimit=8;countHardLimit=4";
+        let mut lax = governed(text, Settings::default());
+        lax.ok(&with_data("/a/d", "123456789"));
+
+        let strict = Settings { enforce_quota: true, ..Settings::default() };
+        let mut scene = governed(text, strict.clone());
+        assert_eq!(scene.code(&with_data("/a/d", "1234")), -125, "bytes");
+        scene.ok(&with_data("/a/d", "123"));
+        assert_eq!(scene.code(&with_data("/a/e", "")), -125, "count");
+        assert_eq!(scene.code(&set("/a/d", "1234", 7)), -125, "before the version");
+        scene.ok(&set("/a/d", "1", -1));
+        scene.ok(&with_data("/outside", "123456789"));
+        scene.ok(&delete("/a/d", -1));
+
+        let mut soft = governed("count=1,bytes=1", strict.clone());
+        soft.ok(&with_data("/a/d", "123456789"));
+        let mut broken = governed("count", strict);
+        assert_eq!(broken.code(&create("/a/d")), -5);
+        broken.ok(&delete("/zookeeper/quota/a/zookeeper_limits", -1));
+        broken.ok(&create("/a/d"));
+    }
+
+    #[test]
+    fn the_servers_own_znodes_are_never_governed() {
+        let mut scene = Scene::new();
+        scene.make(&[
+            "/zookeeper/quota/zookeeper",
+            "/zookeeper/quota/zookeeper/zookeeper_limits",
+            "/zookeeper/quota/zookeeper_stats",
+        ]);
+        assert!(scene.draft.tables().quotas.is_empty());
+        assert_eq!(scene.text("/zookeeper/quota/zookeeper_stats"), "x");
+    }
+}

@@ -1,17 +1,28 @@
 //! From files to a running state: newest valid snapshot, then the log's tail.
+//!
+//! The log is read first, because it says which snapshots are void: one that was written before a
+//! truncation may hold entries that were forgotten. Then the newest snapshot that is sound in
+//! every page is loaded, and the entries after it are replayed. Every step to the side (a damaged
+//! snapshot, a torn tail) is told in [`Report::warnings`]; whatever would mean that acknowledged
+//! entries are gone is an error.
 
 use std::sync::Arc;
 
-use model::Zxid;
+use model::{Zxid, txn};
 
 use crate::disk::SegmentId;
 use crate::draft::{Draft, Settings};
+use crate::effect::Effects;
+use crate::log::recover::{Contents, Surviving};
 use crate::log::{Log, LogSettings};
+use crate::snapshot::{self, Loaded, SnapshotFault};
 
 /// The content of a file: mapped by the runtime, plain memory in the simulator.
 pub type Image = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// What the data directories hold.
+/// What the data directories hold. Segments must have been synced after they were opened: what a
+/// process that died had written may be readable and still not be durable, and recovery builds
+/// upon all it can read.
 #[derive(Default)]
 pub struct DiskImage {
     /// Snapshots by the zxid in their names.
@@ -54,8 +65,11 @@ pub struct Report {
     pub znodes: u64,
     /// Entries replayed on top.
     pub replayed: u64,
-    /// Valid snapshots on disk, oldest first; those to keep and retire by.
+    /// Valid snapshots on disk, oldest first; those to keep and retire by. The one that was used
+    /// has been checked in every byte, the others only for being complete.
     pub snapshots: Vec<Zxid>,
+    /// Snapshots on disk that are damaged or void, oldest first; to be removed.
+    pub unusable: Vec<Zxid>,
     /// Damage that was met and stepped around, in words; logged as warnings.
     pub warnings: Vec<String>,
 }
@@ -71,8 +85,9 @@ pub enum RecoverError {
         /// Which snapshots were tried and why they failed.
         details: String,
     },
-    /// Damage in the middle of the log: later frames are valid, so acknowledged writes are gone.
-    #[error("log segment {segment:?} is damaged at byte {offset}, but later entries exist")]
+    /// Damage in the middle of the log: a later frame proves that what was here had been durable,
+    /// so acknowledged writes are gone.
+    #[error("log segment {:016x} is damaged at byte {offset}, but later entries exist", .segment.0)]
     LogDamaged {
         /// Segment.
         segment: SegmentId,
@@ -101,6 +116,123 @@ pub fn recover(
     log: LogSettings,
     parallel: &dyn Parallel,
 ) -> Result<Recovered, RecoverError> {
-    let _ = (image, settings, log, parallel);
-    unimplemented!()
+    let segments = image.segments.iter().map(|(id, file)| (*id, (**file).as_ref()));
+    let contents = Contents::read(segments.collect(), parallel)?;
+    let surviving = contents.surviving();
+    let mut report = Report { warnings: contents.warnings().to_vec(), ..Report::default() };
+
+    let loaded = choose(image, &surviving, settings.hash_seed, parallel, &mut report)?;
+    let found_snapshot = loaded.is_some();
+    let mut draft = match loaded {
+        Some(Loaded { tree, stored, census, znodes }) => {
+            report.snapshot = stored.zxid;
+            report.znodes = znodes;
+            Draft::restore_counted(settings, tree, stored, census)
+        }
+        None => Draft::new(settings),
+    };
+    let gap = |first, report: &Report| RecoverError::Gap {
+        first,
+        details: if report.warnings.is_empty() {
+            format!("the log starts behind the snapshot at {:?}", report.snapshot)
+        } else {
+            report.warnings.join("; ")
+        },
+    };
+    if !found_snapshot && !image.snapshots.is_empty() && surviving.runs.is_empty() {
+        return Err(gap(contents.position(), &report));
+    }
+
+    let mut position = report.snapshot;
+    let mut bytes = 0;
+    let mut effects = Effects::default();
+    for run in surviving.runs.iter().filter(|run| run.last > report.snapshot) {
+        if run.before > position {
+            return Err(gap(run.first, &report));
+        }
+        for (zxid, entry) in run.after(position) {
+            let damaged = || RecoverError::LogDamaged { segment: run.segment, offset: run.offset };
+            let (header, txn, digest) = txn::decode_entry(entry).map_err(|_| damaged())?;
+            if header.zxid != zxid {
+                return Err(damaged());
+            }
+            draft.apply(&header, &txn, &mut effects);
+            effects.clear();
+            let have = draft.tables().digest;
+            if let Some(want) = digest.map(|digest| digest.0).filter(|want| *want != have) {
+                return Err(RecoverError::DigestMismatch { zxid, have, want });
+            }
+            report.replayed += 1;
+            bytes += entry.len() as u64;
+        }
+        position = run.last;
+    }
+    if position < contents.position() {
+        return Err(gap(contents.position(), &report));
+    }
+    Ok(Recovered { draft, log: contents.resume(log, position, bytes), report })
+}
+
+/// Loads the newest snapshot that can be trusted, and sorts all into usable and not.
+fn choose(
+    image: &DiskImage,
+    log: &Surviving<'_>,
+    seed: u64,
+    parallel: &dyn Parallel,
+    report: &mut Report,
+) -> Result<Option<Loaded>, RecoverError> {
+    let mut files: Vec<&(Zxid, Image)> = image.snapshots.iter().collect();
+    files.sort_by_key(|(zxid, _)| std::cmp::Reverse(*zxid));
+    let mut chosen = None;
+    for (zxid, file) in files {
+        match examine(*zxid, file, log, seed, chosen.is_none(), parallel) {
+            Ok(loaded) => {
+                report.snapshots.push(*zxid);
+                chosen = chosen.or(loaded);
+            }
+            Err(SnapshotFault::UnknownFormat(cause)) if chosen.is_none() => {
+                return Err(RecoverError::UnknownFormat(format!("{zxid:?}: {cause}")));
+            }
+            Err(SnapshotFault::Damaged(cause) | SnapshotFault::UnknownFormat(cause)) => {
+                report.warnings.push(format!("snapshot {:016x} is not used: {cause}", zxid.0));
+                report.unusable.push(*zxid);
+            }
+        }
+    }
+    report.snapshots.reverse();
+    report.unusable.reverse();
+    Ok(chosen)
+}
+
+/// Checks one snapshot; loads it if `whole`.
+fn examine(
+    zxid: Zxid,
+    file: &Image,
+    log: &Surviving<'_>,
+    seed: u64,
+    whole: bool,
+    parallel: &dyn Parallel,
+) -> Result<Option<Loaded>, SnapshotFault> {
+    let outline = snapshot::outline((**file).as_ref())?;
+    if outline.zxid != zxid {
+        let cause = format!("it is one of {:?} under another's name", outline.zxid);
+        return Err(SnapshotFault::Damaged(cause));
+    }
+    if is_void(zxid, outline.digest, log) {
+        let cause = "the log was truncated to before it".to_owned();
+        return Err(SnapshotFault::Damaged(cause));
+    }
+    if whole { snapshot::load(file, seed, parallel).map(Some) } else { Ok(None) }
+}
+
+/// Whether a snapshot may hold entries that were forgotten. If its last entry was appended again
+/// after the truncation, with the same digest, it is as good as any.
+fn is_void(zxid: Zxid, digest: u64, log: &Surviving<'_>) -> bool {
+    if !log.voids.iter().any(|&(to, from)| to < zxid && zxid <= from) {
+        return false;
+    }
+    let again = log.runs.iter().find(|run| run.first <= zxid && zxid <= run.last);
+    let entry = again.and_then(|run| run.after(Zxid(zxid.0 - 1)).next());
+    let logged = entry.and_then(|(_, entry)| txn::decode_entry(entry).ok());
+    logged.and_then(|(_, _, digest)| digest).is_none_or(|logged| logged.0 != digest)
 }

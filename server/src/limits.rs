@@ -31,6 +31,13 @@ pub const CONNECTION_IDENTITIES_MAX: usize = 64;
 pub const CONNECTION_IDENTITY_BYTES_MAX: usize = 64 * 1024;
 /// A connection that is to be closed and takes none of its last bytes is cut off after this, ms.
 pub const LINGER_MS: u64 = 10_000;
+/// Batches that were proposed and are not published yet. Beyond it the core executes nothing
+/// more; what the shards submit waits, bounded by their credit.
+pub const PIPELINE_BATCHES_MAX: usize = 64;
+/// Sessions expired in one tick.
+pub const EXPIRED_PER_TICK_MAX: usize = 1024;
+/// Administrators' questions that wait for the shards' reports.
+pub const QUERIES_MAX: usize = 1024;
 
 const _: () = assert!(FEED_SLOTS.is_power_of_two());
 const _: () = assert!(OUTBOX_BYTES_PAUSE < OUTBOX_BYTES_MAX);
@@ -40,3 +47,5 @@ const _: () = assert!(CONNECTION_OUTSTANDING_BYTES_MAX < SHARD_OUTSTANDING_BYTES
 const _: () = assert!(SHARD_OUTSTANDING_BYTES_MAX < (u32::MAX / 2) as usize);
 // Watches are numbered with 32 bits.
 const _: () = assert!(SHARD_WATCHES_MAX < (u32::MAX / 2) as usize);
+const _: () = assert!(PIPELINE_BATCHES_MAX < FEED_SLOTS);
+const _: () = assert!(LOG_WRITES_MAX < PIPELINE_BATCHES_MAX);

@@ -59,3 +59,72 @@ pub(crate) fn expired(
     });
     in_order.filter(|path| is_due(path)).take(limit).map(|path| path.to_vec()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::draft::Settings;
+    use crate::op::tests::*;
+    use model::{Op, SessionId};
+
+    fn remove(scene: &mut Scene, path: &str) -> i32 {
+        let asker = std::mem::replace(&mut scene.who.session, SessionId::NONE);
+        let code = scene.code(&Op::DeleteContainer { path: path.as_bytes() });
+        scene.who.session = asker;
+        code
+    }
+
+    fn due(scene: &Scene, now_ms: i64, never_used_ms: i64) -> String {
+        let paths = scene.draft.expired_containers(now_ms, never_used_ms, 10);
+        String::from_utf8(paths.concat()).expect("ASCII")
+    }
+
+    #[test]
+    fn a_container_goes_once_its_children_have_come_and_gone() {
+        let mut scene = Scene::new();
+        scene.ok(&container("/c"));
+        assert_eq!(due(&scene, i64::MAX, 0), "", "never used");
+        let born = scene.stat("/c").mtime;
+        assert_eq!(due(&scene, born + 50, 50), "");
+        assert_eq!(due(&scene, born + 51, 50), "/c");
+        scene.make(&["/c/x"]);
+        assert_eq!(due(&scene, i64::MAX, 50), "");
+        assert_eq!(remove(&mut scene, "/c"), -111);
+        scene.ok(&delete("/c/x", -1));
+        assert_eq!(due(&scene, 0, 0), "/c");
+        assert_eq!(remove(&mut scene, "/c"), 0);
+        assert_eq!(scene.events(), "-/c");
+        assert!(scene.draft.tables().containers.is_empty());
+        assert_eq!(remove(&mut scene, "/c"), -101);
+    }
+
+    #[test]
+    fn a_ttl_znode_goes_when_childless_and_unchanged_that_long() {
+        let mut scene = Scene::with(Settings { extended_types: true, ..Settings::default() });
+        scene.ok(&ttl("/t", 100));
+        scene.ok(&container("/b"));
+        scene.make(&["/b/x"]);
+        scene.ok(&delete("/b/x", -1));
+        let born = scene.stat("/t").mtime;
+        assert_eq!(due(&scene, born + 100, 0), "/b");
+        assert_eq!(due(&scene, born + 101, 0), "/b/t", "in path order");
+        assert_eq!(scene.draft.expired_containers(born + 101, 0, 1), [b"/b"]);
+        assert_eq!(remove(&mut scene, "/t"), -103, "asked for too early");
+        scene.now_ms = born + 90;
+        scene.ok(&set("/t", "again", -1));
+        scene.now_ms = born + 101;
+        assert_eq!(remove(&mut scene, "/t"), -103, "a setData restarts the time");
+        scene.now_ms = born + 191;
+        assert_eq!(remove(&mut scene, "/t"), 0);
+        assert!(scene.draft.tables().ttls.is_empty());
+    }
+
+    #[test]
+    fn other_kinds_are_left_alone() {
+        let mut scene = Scene::new();
+        scene.make(&["/p"]);
+        scene.ok(&ephemeral("/e"));
+        assert_eq!(remove(&mut scene, "/p"), -103);
+        assert_eq!(remove(&mut scene, "/e"), -103);
+        assert_eq!(remove(&mut scene, "nowhere"), -8);
+    }
+}

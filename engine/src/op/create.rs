@@ -204,3 +204,201 @@ fn repair(draft: &mut Draft, header: &TxnHeader, txn: &CreateTxn<'_>, above: &[u
 fn set_acl_ref(draft: &mut Draft, path: &[u8], acl: AclRef) {
     draft.tree.update(path, None, |meta| meta.acl = acl);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draft::Settings;
+    use crate::op::tests::*;
+    use crate::state::Kind;
+    use model::{Op, Stat, Zxid};
+
+    #[test]
+    fn the_first_fault_in_zookeepers_order_wins() {
+        let mut scene = Scene::new();
+        scene.make(&["/a", "/locked"]);
+        scene.ok(&ephemeral("/eph"));
+        scene.ok(&set_acl("/locked", &only(3, "world", "anyone"), -1));
+        let null_acl = |path| Op::Create(Create { acl: None, ..record(path) });
+        for (op, expect) in [
+            (create("noslash"), -8),
+            (create(""), -8),
+            (create("/a\0"), -8),
+            (null_acl("noslash"), -8),
+            (null_acl("/missing/x"), -114),
+            (create("/missing/x"), -101),
+            (create("/missing//"), -101),
+            (create("a/b"), -101),
+            (create("/locked/.."), -102),
+            (create("/locked/x"), -102),
+            (create("/a/.."), -8),
+            (create("/a/"), -8),
+            (create("/a/x\u{7f}"), -8),
+            (create("//"), -8),
+            (create("/"), -110),
+            (create("/a"), -110),
+            (create("/eph/x"), -108),
+            (create("/zookeeper/config/x"), -102),
+            (create("/zookeeper/quota/zookeeper_limits"), -8),
+            (create("/zookeeper/x"), 0),
+            (sequential("/a/"), 0),
+        ] {
+            assert_eq!(scene.code(&op), expect, "{op:?}");
+        }
+        assert!(scene.has("/a/0000000000"));
+    }
+
+    #[test]
+    fn kinds_and_opcodes_must_agree() {
+        let mut off = Scene::new();
+        let mut on = Scene::with(Settings { extended_types: true, ..Settings::default() });
+        assert_eq!(off.code(&ttl("/t", 5)), -6);
+        assert_eq!(off.code(&ttl("/t", 0)), -6);
+        for (ttl_ms, expect) in [(0, -8), (-1, -8), (1 << 40, -8), ((1 << 40) - 1, 0)] {
+            assert_eq!(on.code(&ttl("/t", ttl_ms)), expect, "{ttl_ms}");
+        }
+        assert_eq!(on.znode("/t").ttl_ms(), Some((1 << 40) - 1));
+        assert_eq!(on.stat("/t").ephemeral_owner, 0);
+        let odd = |opcode, mode| Op::Create(Create { opcode, mode, ..record("/o") });
+        assert_eq!(on.code(&odd(OpCode::CreateTtl, CreateMode::Persistent)), -8);
+        assert_eq!(on.code(&odd(OpCode::Create, CreateMode::Ttl(5))), -8);
+        assert_eq!(on.code(&odd(OpCode::CreateContainer, CreateMode::Ephemeral)), 0);
+        assert_eq!(Kind::of(on.znode("/o").meta.owner), Kind::Container);
+        assert_eq!(on.draft.tables().containers.len(), 1);
+        assert_eq!(on.draft.tables().ttls.len(), 1);
+    }
+
+    #[test]
+    fn a_new_znode_and_its_parent_get_their_facts() {
+        let mut scene = Scene::new();
+        scene.make(&["/a"]);
+        let data = Op::Create(Create { data: None, opcode: OpCode::Create2, ..record("/a/b") });
+        let (zxid, now_ms) = (Zxid(scene.zxid), scene.now_ms);
+        let outcome = scene.run(&data);
+        let expect = Stat {
+            czxid: zxid,
+            mzxid: zxid,
+            pzxid: zxid,
+            ctime: now_ms,
+            mtime: now_ms,
+            ..Stat::default()
+        };
+        assert_eq!(outcome, Outcome::Created { path: 0..4, stat: expect });
+        assert_eq!(scene.stat("/a/b"), expect);
+        assert_eq!(scene.znode("/a/b").data, None, "null data stays null");
+        let above = scene.stat("/a");
+        assert_eq!((above.pzxid, above.mzxid), (zxid, Zxid(zxid.0 - 1)));
+        assert_eq!((above.cversion, above.num_children, above.version), (1, 1, 0));
+        assert_eq!(scene.events(), "+/a/b");
+        assert_eq!(scene.draft.tables().data_bytes, 44 + 3 + 4);
+    }
+
+    #[test]
+    fn sequence_numbers_count_creates_of_any_kind() {
+        let mut scene = Scene::new();
+        scene.make(&["/a", "/a/x"]);
+        scene.ok(&sequential("/a/n-"));
+        assert_eq!(scene.events(), "+/a/n-0000000001");
+        scene.ok(&delete("/a/x", -1));
+        assert_eq!(scene.code(&create("/a/n-0000000001")), -110);
+        scene.ok(&sequential("/a/"));
+        assert_eq!(scene.events(), "+/a/0000000002", "deletes and failures take no number");
+        assert_eq!(scene.stat("/a").cversion, 4, "three creates and a delete");
+    }
+
+    #[test]
+    fn at_its_end_the_counter_refuses_numbers_but_not_children() {
+        let mut scene = Scene::new();
+        scene.make(&["/a"]);
+        for draft in [&mut scene.draft, &mut scene.mirror] {
+            // As if that many children had come and gone.
+            let old = draft.tree.view().get(b"/a").expect("made").meta;
+            let new = Meta { cversion: i32::MAX - 1, ..old };
+            let change = digest::of(b"/a", Some(b"x"), &new).wrapping_sub(digest::of(
+                b"/a",
+                Some(b"x"),
+                &old,
+            ));
+            draft.tables.digest = draft.tables.digest.wrapping_add(change);
+            draft.tree.update(b"/a", None, |meta| *meta = new);
+        }
+        scene.ok(&sequential("/a/n-"));
+        assert_eq!(scene.events(), "+/a/n-2147483646");
+        assert_eq!(scene.code(&sequential("/a/n-")), -110);
+        assert_eq!(scene.code(&sequential("/a/other-")), -110);
+        scene.ok(&create("/a/plain"));
+        assert_eq!(scene.stat("/a").pzxid, Zxid(scene.zxid - 1));
+        assert_eq!(scene.znode("/a").meta.cversion, i32::MAX);
+    }
+
+    #[test]
+    fn only_lists_that_hide_something_guard_events() {
+        let mut scene = Scene::new();
+        scene.prove("digest", "u:h");
+        let with = |path, acl| Op::Create(Create { acl: Some(acl), ..record(path) });
+        let (mine, readable) = (only(31, "digest", "u:h"), only(5, "world", "anyone"));
+        scene.ok(&with("/mine", &mine));
+        assert_eq!(scene.effects.list[0].acl.as_deref(), Some(&mine[..]));
+        assert_eq!(scene.effects.list[0].parent_acl, None);
+        scene.ok(&with("/mine/open", &readable));
+        assert_eq!(scene.effects.list[0].acl, None);
+        assert_eq!(scene.effects.list[0].parent_acl.as_deref(), Some(&mine[..]));
+        scene.ok(&set("/mine", "y", -1));
+        assert_eq!(scene.effects.list[0].acl.as_deref(), Some(&mine[..]));
+        let mut skip = Scene::with(Settings { skip_acl: true, ..Settings::default() });
+        skip.ok(&with("/mine", &mine));
+        assert_eq!(skip.effects.list[0].acl, None);
+        skip.ok(&set("/zookeeper/config", "any", -1));
+    }
+
+    /// A fuzzy snapshot may hold what a replayed create makes: only the access list and, for a
+    /// plain create, the parent's counter are taken from it.
+    #[test]
+    fn replay_over_a_later_state_repairs_list_and_counter() {
+        for (opcode, counter) in [(OpCode::Create, 9), (OpCode::Create2, 1)] {
+            let mut scene = Scene::new();
+            scene.make(&["/a", "/a/b"]);
+            let list = only(1, "world", "anyone");
+            let txn = CreateTxn {
+                opcode,
+                path: Cow::Borrowed(b"/a/b"),
+                data: None,
+                acl: Cow::Borrowed(&list),
+                ephemeral: false,
+                parent_cversion: 9,
+                ttl_ms: 0,
+            };
+            let header = TxnHeader { zxid: Zxid(2), ..TxnHeader::default() };
+            let draft = &mut scene.draft;
+            let outcome = draft.apply(&header, &model::Txn::Create(txn), &mut scene.effects);
+            assert_eq!(outcome, Outcome::Failed(ErrorCode::NodeExists));
+            let tables = scene.draft.tables();
+            assert_eq!(tables.zxid, Zxid(3), "never backwards");
+            assert_eq!(tables.digest, digest::of_tree(scene.draft.view()));
+            assert_eq!(tables.acl(scene.znode("/a/b").meta.acl), list);
+            assert_eq!(scene.znode("/a").meta.cversion, counter);
+            assert_eq!(scene.text("/a/b"), "x");
+        }
+    }
+
+    #[test]
+    fn records_without_a_counter_raise_it_by_one() {
+        let mut scene = Scene::new();
+        let txn = CreateTxn {
+            opcode: OpCode::Create,
+            path: Cow::Borrowed(b"/old"),
+            data: None,
+            acl: Cow::Borrowed(access::OPEN_LIST),
+            ephemeral: true,
+            parent_cversion: -1,
+            ttl_ms: 0,
+        };
+        let header = TxnHeader { zxid: Zxid(2), session: SESSION, ..TxnHeader::default() };
+        scene.draft.apply(&header, &model::Txn::Create(txn.clone()), &mut scene.effects);
+        assert_eq!(scene.znode("/").meta.cversion, 1);
+        assert_eq!(scene.stat("/old").ephemeral_owner, SESSION.0);
+        let orphan = CreateTxn { path: Cow::Borrowed(b"/no/parent"), ..txn };
+        let outcome = scene.draft.apply(&header, &model::Txn::Create(orphan), &mut scene.effects);
+        assert_eq!(outcome, Outcome::Failed(ErrorCode::NoNode));
+    }
+}

@@ -107,3 +107,87 @@ fn remove_descendants(draft: &mut Draft, path: &[u8]) {
         quota::deleted(draft, path, length as i64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::tests::*;
+    use model::{Stat, Zxid};
+
+    #[test]
+    fn the_first_fault_in_zookeepers_order_wins() {
+        let mut scene = Scene::new();
+        scene.make(&["/a", "/a/b", "/a/b/c", "/locked", "/locked/x"]);
+        scene.ok(&set_acl("/locked", &only(23, "world", "anyone"), -1));
+        for (op, expect) in [
+            (delete("noslash", -1), -8),
+            (delete("", -1), -8),
+            (delete("/a\0", -1), -8),
+            (delete("/", -1), -8),
+            (delete("/zookeeper", -1), -8),
+            (delete("/zookeeper/quota", -1), -8),
+            (delete("/zookeeper/config", 7), -8),
+            (delete("/missing/x", -1), -101),
+            (delete("/locked/missing", -1), -102),
+            (delete("/locked/x", 7), -102),
+            (delete("/a/missing", -1), -101),
+            (delete("/a//b", -1), -101),
+            (delete("/a/b", 7), -103),
+            (delete("/a/b", 0), -111),
+            (delete("/a/b/c", 0), 0),
+            (delete("/a/b", -1), 0),
+        ] {
+            assert_eq!(scene.code(&op), expect, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn the_parent_shows_it_in_pzxid_and_cversion() {
+        let mut scene = Scene::new();
+        scene.make(&["/a", "/a/b"]);
+        let before = scene.stat("/a");
+        let bytes = scene.draft.tables().data_bytes;
+        scene.ok(&delete("/a/b", 0));
+        assert_eq!(scene.events(), "-/a/b");
+        let expect = Stat { cversion: 2, num_children: 0, pzxid: Zxid(scene.zxid - 1), ..before };
+        assert_eq!(scene.stat("/a"), expect);
+        assert_eq!(scene.draft.tables().data_bytes, bytes - 5);
+    }
+
+    #[test]
+    fn the_guard_is_the_list_it_had() {
+        let mut scene = Scene::new();
+        scene.make(&["/a"]);
+        let list = only(2, "world", "anyone");
+        scene.ok(&set_acl("/a", &list, -1));
+        assert_eq!(scene.draft.tables().acls.len(), 2, "the configuration's and this one");
+        scene.ok(&delete("/a", -1));
+        assert_eq!(scene.effects.list[0].acl.as_deref(), Some(&list[..]));
+        assert_eq!(scene.draft.tables().acls.len(), 1, "its last user is gone");
+    }
+
+    /// A fuzzy snapshot may lack what a replayed delete removes, or hold children that came with
+    /// a later create of the same path.
+    #[test]
+    fn replay_over_a_later_state() {
+        let mut scene = Scene::new();
+        scene.make(&["/a", "/b", "/b/c", "/b/c/d"]);
+        scene.ok(&ephemeral("/b/c/e"));
+        let mut apply = |path: &'static [u8], zxid| {
+            let txn = Txn::Delete { path: Cow::Borrowed(path), container: false };
+            let header = TxnHeader { zxid: Zxid(zxid), ..TxnHeader::default() };
+            scene.draft.apply(&header, &txn, &mut scene.effects)
+        };
+        assert_eq!(apply(b"/a/gone", 90), Outcome::Failed(ErrorCode::NoNode));
+        assert_eq!(apply(b"/a/gone", 80), Outcome::Failed(ErrorCode::NoNode));
+        assert_eq!(apply(b"/no/parent", 91), Outcome::Failed(ErrorCode::NoNode));
+        assert_eq!(apply(b"/", 92), Outcome::Failed(ErrorCode::NoNode));
+        assert_eq!(apply(b"/b", 93), Outcome::Done);
+        assert_eq!(scene.stat("/a").pzxid, Zxid(90), "moved, and never back");
+        assert!(!scene.has("/b/c/d") && !scene.has("/b"));
+        let tables = scene.draft.tables();
+        assert_eq!(tables.digest, digest::of_tree(scene.draft.view()));
+        assert_eq!((tables.ephemeral_count, tables.ephemerals.len()), (0, 0));
+        assert_eq!(tables.data_bytes, 44 + 3);
+    }
+}

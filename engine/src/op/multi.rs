@@ -140,3 +140,127 @@ fn result_code(txn: &Txn<'_>) -> OpCode {
         Txn::Error { .. } => OpCode::Error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::OPEN_LIST;
+    use crate::draft::Settings;
+    use crate::op::tests::*;
+    use model::{Stat, Zxid};
+    use std::borrow::Cow;
+
+    fn codes(outcome: &Outcome) -> Vec<i32> {
+        match outcome {
+            Outcome::Multi(results) => results.iter().map(|(opcode, _)| opcode.code()).collect(),
+            Outcome::MultiFailed(codes) => codes.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn each_operation_sees_those_before_it() {
+        let mut scene = Scene::new();
+        let zxid = Zxid(scene.zxid);
+        let outcome = scene.run(&Op::Multi(vec![
+            create("/m"),
+            sequential("/m/s-"),
+            sequential("/m/s-"),
+            set("/m", "two", 0),
+            check("/m", 1),
+            delete("/m/s-0000000000", 0),
+        ]));
+        assert_eq!(codes(&outcome), [1, 1, 1, 5, 13, 2]);
+        assert_eq!(scene.events(), "+/m +/m/s-0000000000 +/m/s-0000000001 =/m -/m/s-0000000000");
+        let Outcome::Multi(results) = outcome else { unreachable!() };
+        let Outcome::Created { stat, .. } = &results[0].1 else { panic!("{results:?}") };
+        assert_eq!(stat.num_children, 0, "each Stat is of the moment after its operation");
+        let Outcome::Stat(stat) = &results[3].1 else { panic!("{results:?}") };
+        assert_eq!((stat.num_children, stat.version, stat.czxid), (2, 1, zxid));
+        assert_eq!(scene.stat("/m/s-0000000001").czxid, zxid);
+    }
+
+    #[test]
+    fn one_failure_takes_everything_back() {
+        let mut scene = Scene::new();
+        scene.make(&["/a"]);
+        scene.ok(&ephemeral("/e"));
+        let list = only(31, "ip", "10.0.0.1");
+        let guarded = Create { acl: Some(&list), ..record("/a/guarded") };
+        let outcome = scene.run(&Op::Multi(vec![
+            Op::Create(guarded),
+            ephemeral("/a/e"),
+            container("/a/c"),
+            delete("/e", -1),
+            set("/a", "changed", 0),
+            delete("/a", 0),
+            create("/never"),
+            Op::Check { path: b"bad", version: 0 },
+        ]));
+        assert_eq!(outcome, Outcome::MultiFailed(vec![0, 0, 0, 0, 0, -103, -2, -2]));
+        // The stage has checked that tree, tables and effects are as before.
+        assert_eq!(scene.stat("/a").version, 0);
+    }
+
+    #[test]
+    fn an_empty_multi_succeeds() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.run(&Op::Multi(vec![])), Outcome::Multi(vec![]));
+    }
+
+    #[test]
+    fn flags_decide_the_kind_of_create_and_of_its_result() {
+        let mut scene = Scene::with(Settings { extended_types: true, ..Settings::default() });
+        let odd = |path, opcode, mode| Op::Create(Create { opcode, mode, ..record(path) });
+        let outcome = scene.run(&Op::Multi(vec![
+            odd("/a", OpCode::Create, CreateMode::Container),
+            odd("/b", OpCode::Create2, CreateMode::Persistent),
+            odd("/c", OpCode::CreateTtl, CreateMode::Ephemeral),
+            ttl("/d", 5),
+            container("/e"),
+        ]));
+        assert_eq!(codes(&outcome), [15, 15, 1, 15, 15]);
+        let containers: Vec<_> = scene.draft.tables().containers.iter().cloned().collect();
+        assert_eq!(containers, [(*b"/a").into(), (*b"/e").into()]);
+        assert_eq!(scene.stat("/c").ephemeral_owner, SESSION.0);
+        assert_eq!(scene.znode("/d").ttl_ms(), Some(5));
+    }
+
+    #[test]
+    fn what_may_not_stand_in_a_multi_refuses_all_of_it() {
+        let mut scene = Scene::new();
+        for op in [
+            set_acl("/", OPEN_LIST, -1),
+            Op::CloseSession,
+            Op::CreateSession { timeout_ms: 1 },
+            Op::DeleteContainer { path: b"/a" },
+            Op::Multi(vec![]),
+            Op::Reconfig { joining: None, leaving: None, members: None, config_id: 0 },
+            Op::Refused(ErrorCode::MarshallingError),
+        ] {
+            let outcome = scene.run(&Op::Multi(vec![create("/a"), op.clone()]));
+            assert_eq!(outcome, Outcome::Failed(ErrorCode::MarshallingError), "{op:?}");
+        }
+    }
+
+    /// Over a state with later changes a part may fail; the others still count.
+    #[test]
+    fn replayed_parts_do_not_stop_each_other() {
+        let mut scene = Scene::new();
+        scene.make(&["/a"]);
+        let header = TxnHeader { zxid: Zxid(9), ..TxnHeader::default() };
+        let set = |path: &'static [u8]| Txn::SetData {
+            path: Cow::Borrowed(path),
+            data: None,
+            version: 4,
+            reconfig: false,
+        };
+        let txn = Txn::Multi(vec![set(b"/gone"), set(b"/a")]);
+        let before = scene.stat("/a");
+        let outcome = scene.draft.apply(&header, &txn, &mut scene.effects);
+        let after = Stat { mzxid: Zxid(9), mtime: 0, version: 4, data_length: 0, ..before };
+        let failed = (OpCode::Error, Outcome::Failed(ErrorCode::NoNode));
+        let expect = vec![failed, (OpCode::SetData, Outcome::Stat(after))];
+        assert_eq!(outcome, Outcome::Multi(expect));
+    }
+}

@@ -43,3 +43,60 @@ pub(crate) fn apply_close(
     }
     Outcome::Done
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::tests::*;
+    use model::{Op, Zxid};
+
+    #[test]
+    fn a_session_lives_in_the_table_until_it_closes() {
+        let mut scene = Scene::new();
+        assert_eq!(scene.draft.tables().sessions[&SESSION], Session { timeout_ms: 4000 });
+        scene.ok(&Op::CloseSession);
+        assert!(scene.draft.tables().sessions.is_empty());
+        scene.ok(&Op::CloseSession);
+    }
+
+    #[test]
+    fn closing_deletes_what_the_session_owns_in_one_transaction() {
+        let mut scene = Scene::new();
+        scene.make(&["/a", "/mine-not"]);
+        for path in ["/a/z", "/e", "/a/y", "/a/gone"] {
+            scene.ok(&ephemeral(path));
+        }
+        scene.who.session = SessionId(0x0200_0000_0000_0001);
+        scene.ok(&Op::CreateSession { timeout_ms: 9 });
+        scene.ok(&ephemeral("/other"));
+        scene.ok(&delete("/a/gone", -1));
+        assert_eq!(scene.draft.tables().ephemeral_count, 4);
+        scene.who.session = SESSION;
+        let zxid = Zxid(scene.zxid);
+        scene.ok(&Op::CloseSession);
+        assert_eq!(scene.events(), "-/a/y -/a/z -/e");
+        assert_eq!((scene.stat("/a").pzxid, scene.stat("/").pzxid), (zxid, zxid));
+        assert_eq!(scene.draft.tables().ephemeral_count, 1);
+        assert_eq!(scene.draft.tables().ephemerals.len(), 1);
+        assert!(scene.has("/other") && scene.has("/mine-not"));
+    }
+
+    /// Records of leaders before 3.6 do not list the paths; a list may also be incomplete, or name
+    /// what is gone.
+    #[test]
+    fn what_is_not_listed_is_deleted_too() {
+        for paths in [None, Some(vec![Cow::Borrowed(&b"/z"[..]), Cow::Borrowed(b"/gone")])] {
+            let mut scene = Scene::new();
+            for path in ["/y", "/z"] {
+                scene.ok(&ephemeral(path));
+            }
+            let header = TxnHeader { session: SESSION, zxid: Zxid(9), ..TxnHeader::default() };
+            let order = if paths.is_some() { "/z/y" } else { "/y/z" };
+            scene.effects.clear();
+            scene.draft.apply(&header, &Txn::CloseSession { paths }, &mut scene.effects);
+            assert_eq!(scene.effects.bytes, order.as_bytes());
+            assert_eq!(scene.draft.tables().ephemeral_count, 0);
+            assert_eq!(scene.draft.tables().digest, crate::digest::of_tree(scene.draft.view()));
+        }
+    }
+}

@@ -46,3 +46,52 @@ pub(crate) fn apply(draft: &mut Draft, path: &[u8], acl: &[u8], version: i32) ->
     draft.tree.update(path, None, |znode| *znode = meta);
     Outcome::Stat(stat)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::OPEN_LIST;
+    use crate::op::tests::*;
+    use model::{Op, Stat};
+
+    #[test]
+    fn the_first_fault_in_zookeepers_order_wins() {
+        let mut scene = Scene::new();
+        scene.make(&["/a", "/locked"]);
+        scene.ok(&set_acl("/locked", &only(15, "world", "anyone"), 0));
+        for (op, expect) in [
+            (Op::SetAcl { path: b"a", acl: None, version: -1 }, -8),
+            (Op::SetAcl { path: b"/missing", acl: None, version: -1 }, -114),
+            (set_acl("/missing", &only(1, "digest", "nocolon"), -1), -114),
+            (set_acl("/missing", &only(1, "auth", ""), -1), -114),
+            (set_acl("/missing", OPEN_LIST, 7), -101),
+            (set_acl("/locked", OPEN_LIST, 7), -102),
+            (set_acl("/a", OPEN_LIST, 7), -103),
+            (set_acl("/a", OPEN_LIST, 0), 0),
+            (set_acl("/a", OPEN_LIST, 0), -103),
+        ] {
+            assert_eq!(scene.code(&op), expect, "{op:?}");
+        }
+    }
+
+    #[test]
+    fn aversion_moves_and_nothing_else_and_nobody_is_told() {
+        let mut scene = Scene::new();
+        scene.prove("digest", "u:h");
+        scene.make(&["/a", "/b"]);
+        scene.ok(&set("/a", "y", -1));
+        let before = scene.stat("/a");
+        let outcome = scene.run(&set_acl("/a", &only(31, "auth", "ignored"), 0));
+        assert_eq!(outcome, Outcome::Stat(Stat { aversion: 1, ..before }));
+        assert_eq!(scene.events(), "");
+        let list = only(31, "digest", "u:h");
+        let acl = scene.znode("/a").meta.acl;
+        assert_eq!(scene.draft.tables().acl(acl), list);
+        scene.ok(&set_acl("/b", &list, -1));
+        assert_eq!(scene.znode("/b").meta.acl, acl, "equal lists are stored once");
+        assert_eq!(scene.draft.tables().acls[&acl.0].uses, 2);
+        scene.ok(&set_acl("/b", &list, -1));
+        scene.ok(&set_acl("/a", OPEN_LIST, -1));
+        assert_eq!(scene.draft.tables().acls[&acl.0].uses, 1);
+    }
+}

@@ -1,11 +1,21 @@
 //! The tree: a persistent map from path to znode. One writer, any number of frozen versions.
 //!
+//! Beside the znodes themselves a tree gives a snapshot writer what it stores
+//! ([`TreeView::records`], [`TreeView::name_pages`]), and is rebuilt from that by
+//! [`TreeLoader`], which leaves the records where they are.
+//!
 //! First stage: a safe persistent map. The final layout keeps this interface.
+
+mod load;
+mod record;
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use model::{Stat, Zxid, path};
+
+pub use load::{LoadError, MappedNames, MappedRecords, TreeLoader};
+pub use record::{Record, RecordError};
 
 /// Index of an access list in the state's table; 0 is reserved, 1 is `world:anyone:31`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -91,44 +101,135 @@ impl Znode<'_> {
 }
 
 #[derive(Clone)]
-struct Record {
-    meta: Meta,
-    data: Option<Arc<[u8]>>,
+struct Node {
+    bytes: Arc<[u8]>,
     children: OrdSet<Arc<[u8]>>,
 }
 
-impl Record {
-    fn znode(&self) -> Znode<'_> {
-        Znode { meta: self.meta, data: self.data.as_deref(), children: self.children.len() as u32 }
+impl Node {
+    fn new(path: &[u8], meta: Meta, data: Option<&[u8]>, children: OrdSet<Arc<[u8]>>) -> Node {
+        let znode = Znode { meta, data, children: children.len() as u32 };
+        let draft = record::Draft::new(path, &znode, 1);
+        let mut bytes = vec![0; draft.len()];
+        draft.write(&mut bytes);
+        Node { bytes: bytes.into(), children }
+    }
+
+    fn record(&self) -> Record<'_> {
+        Record::within(&self.bytes)
+    }
+
+    fn change(&mut self, data: Option<Option<&[u8]>>, change: impl FnOnce(&mut Meta)) {
+        let bytes = self.bytes.clone();
+        let record = Record::within(&bytes);
+        let znode = record.znode();
+        let mut meta = znode.meta;
+        change(&mut meta);
+        let children = std::mem::take(&mut self.children);
+        *self = Node::new(record.path(), meta, data.unwrap_or(znode.data), children);
+    }
+}
+
+/// Where an iteration over records or pages of names stands; valid for the version it comes from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Cursor {
+    skip: usize,
+}
+
+/// Records of a version, see [`TreeView::records`].
+pub struct Records<'a> {
+    nodes: &'a OrdMap<Arc<[u8]>, Node>,
+    at: Cursor,
+}
+
+impl Records<'_> {
+    /// Where to go on later, at the record that comes next.
+    pub fn cursor(&self) -> Cursor {
+        self.at.clone()
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let node = self.nodes.values().nth(self.at.skip)?;
+        self.at.skip += 1;
+        Some(&node.bytes)
+    }
+}
+
+/// Pages of child names of a version, see [`TreeView::name_pages`].
+pub struct NamePages<'a> {
+    of: std::marker::PhantomData<&'a [u8]>,
+    at: Cursor,
+}
+
+impl NamePages<'_> {
+    /// Where to go on later, at the page that comes next.
+    pub fn cursor(&self) -> Cursor {
+        self.at.clone()
+    }
+}
+
+impl<'a> Iterator for NamePages<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        None
     }
 }
 
 /// The writer's tree. The root always exists.
 #[derive(Clone)]
 pub struct Tree {
-    nodes: OrdMap<Arc<[u8]>, Record>,
+    nodes: OrdMap<Arc<[u8]>, Node>,
 }
 
 /// A frozen tree.
 #[derive(Clone)]
 pub struct TreeVersion {
-    nodes: OrdMap<Arc<[u8]>, Record>,
+    nodes: OrdMap<Arc<[u8]>, Node>,
 }
 
 /// A point to roll back to.
-pub struct Savepoint(OrdMap<Arc<[u8]>, Record>);
+pub struct Savepoint(OrdMap<Arc<[u8]>, Node>);
 
 impl Tree {
     /// A tree that holds only the root. `seed` keys the path hash; it never influences anything
     /// logical.
     pub fn new(seed: u64) -> Tree {
         let _ = seed;
-        let root = Record {
-            meta: Meta { acl: AclRef::OPEN, ..Meta::default() },
-            data: Some(Arc::from(&b""[..])),
-            children: OrdSet::new(),
-        };
+        let meta = Meta { acl: AclRef::OPEN, ..Meta::default() };
+        let root = Node::new(b"/", meta, Some(b""), OrdSet::new());
         Tree { nodes: OrdMap::unit(Arc::from(&b"/"[..]), root) }
+    }
+
+    fn empty(seed: u64) -> Tree {
+        let _ = seed;
+        Tree { nodes: OrdMap::new() }
+    }
+
+    fn adopt(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
+        let path = Record::within(bytes).path();
+        let node = Node { bytes: Arc::from(bytes), children: OrdSet::new() };
+        match self.nodes.insert(Arc::from(path), node) {
+            None => Ok(()),
+            Some(_) => Err(LoadError::Twice(String::from_utf8_lossy(path).into_owned())),
+        }
+    }
+
+    fn adopted(mut self) -> Result<Tree, LoadError> {
+        let paths: Vec<Arc<[u8]>> = self.nodes.keys().cloned().collect();
+        for (above, name) in paths.iter().filter_map(|path| path::split(path)) {
+            if name.is_empty() {
+                continue;
+            }
+            if let Some(parent) = self.nodes.get_mut(above) {
+                parent.children.insert(Arc::from(name));
+            }
+        }
+        if self.nodes.contains_key(&b"/"[..]) { Ok(self) } else { Err(LoadError::NoRoot) }
     }
 
     /// Reads the working copy.
@@ -147,12 +248,10 @@ impl Tree {
     ) {
         let (above, name) = path::split(path).expect("a created path has a parent");
         let record = self.nodes.get_mut(above).expect("the parent exists");
-        parent(&mut record.meta);
         record.children.insert(Arc::from(name));
-        let data = data.map(Arc::from);
-        let old = self
-            .nodes
-            .insert(Arc::from(path), Record { meta: *meta, data, children: OrdSet::new() });
+        record.change(None, parent);
+        let node = Node::new(path, *meta, data, OrdSet::new());
+        let old = self.nodes.insert(Arc::from(path), node);
         assert!(old.is_none(), "a created path is new");
     }
 
@@ -162,8 +261,8 @@ impl Tree {
         let gone = self.nodes.remove(path).expect("a deleted path exists");
         assert!(gone.children.is_empty(), "a deleted znode has no children");
         let record = self.nodes.get_mut(above).expect("the parent exists");
-        parent(&mut record.meta);
         record.children.remove(name);
+        record.change(None, parent);
     }
 
     /// Changes an existing znode's facts, and its data if `data` is `Some`.
@@ -174,10 +273,7 @@ impl Tree {
         change: impl FnOnce(&mut Meta),
     ) {
         let record = self.nodes.get_mut(path).expect("an updated path exists");
-        change(&mut record.meta);
-        if let Some(data) = data {
-            record.data = data.map(Arc::from);
-        }
+        record.change(data, change);
     }
 
     /// Marks the present for [`Tree::rollback`].
@@ -211,13 +307,13 @@ impl TreeVersion {
 /// Reads one moment of the tree. Not to be kept across a scheduling point.
 #[derive(Clone, Copy)]
 pub struct TreeView<'a> {
-    nodes: &'a OrdMap<Arc<[u8]>, Record>,
+    nodes: &'a OrdMap<Arc<[u8]>, Node>,
 }
 
 impl<'a> TreeView<'a> {
     /// The znode at a path; `/` is the root.
     pub fn get(&self, path: &[u8]) -> Option<Znode<'a>> {
-        self.nodes.get(path).map(Record::znode)
+        self.nodes.get(path).map(|node| node.record().znode())
     }
 
     /// Names of the children, in no promised order; `None` if the znode does not exist.
@@ -227,7 +323,21 @@ impl<'a> TreeView<'a> {
 
     /// All znodes with their paths, in no promised order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Znode<'a>)> + use<'a> {
-        self.nodes.iter().map(|(path, record)| (&**path, record.znode()))
+        self.nodes.values().map(|node| (node.record().path(), node.record().znode()))
+    }
+
+    /// All records, from `from` on, in the order in which [`TreeLoader`] takes them fastest. A
+    /// writer that must pause keeps [`Records::cursor`] and comes back with it to the same version.
+    pub fn records(&self, from: Cursor) -> Records<'a> {
+        Records { nodes: self.nodes, at: from }
+    }
+
+    /// The pages of child names, from `from` on, in the order in which [`TreeLoader`] wants them.
+    /// A page is self-contained, in general below 1 KiB, and never above 64 KiB plus the length
+    /// of its longest name.
+    pub fn name_pages(&self, from: Cursor) -> NamePages<'a> {
+        let _ = self;
+        NamePages { of: std::marker::PhantomData, at: from }
     }
 
     /// Number of znodes, the root included.
