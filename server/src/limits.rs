@@ -25,6 +25,10 @@ pub const CONNECTION_OUTSTANDING_BYTES_MAX: usize = 8 << 20;
 pub const SHARD_OUTSTANDING_BYTES_MAX: usize = 256 << 20;
 /// Watched (connection, path) pairs of one shard; the connection that asks for more is dropped.
 pub const SHARD_WATCHES_MAX: usize = 64 << 20;
+/// Identities one connection may have proven, its address included; a further proof fails.
+pub const CONNECTION_IDENTITIES_MAX: usize = 64;
+/// Bytes of all identities of one connection.
+pub const CONNECTION_IDENTITY_BYTES_MAX: usize = 64 * 1024;
 /// A connection that is to be closed and takes none of its last bytes is cut off after this, ms.
 pub const LINGER_MS: u64 = 10_000;
 /// Batches that were proposed and are not published yet. Beyond it the core executes nothing

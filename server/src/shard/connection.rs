@@ -135,6 +135,8 @@ pub(super) struct Connection {
     pub(super) paused: bool,
     /// The runtime has been told not to read.
     pub(super) told_paused: bool,
+    /// Listed among those that wait for credit.
+    pub(super) starved: bool,
     /// No further request is looked at: the last one ends the connection.
     pub(super) deaf: bool,
 }
@@ -157,6 +159,7 @@ impl Connection {
             dirty: false,
             paused: false,
             told_paused: false,
+            starved: false,
             deaf: false,
         }
     }

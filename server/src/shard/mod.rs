@@ -17,6 +17,7 @@
 
 pub mod auth;
 mod connection;
+mod delivery;
 mod handshake;
 pub mod outbox;
 mod pipeline;
@@ -32,11 +33,10 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use engine::access::Credentials;
-use engine::{Change, Effect, Effects, Version};
-use model::{EventKind, Mono, Now, Perms, SessionId, Zxid, path};
-use protocol::{Split, frame, reply};
-use tracing::{debug, warn};
+use engine::{Effects, Version};
+use model::{Mono, Now, SessionId, Zxid};
+use protocol::{Split, frame};
+use tracing::debug;
 
 use self::connection::{Connection, Connections, Phase};
 use self::handshake::Grant;
@@ -44,7 +44,7 @@ use self::pipeline::Credit;
 use self::report::Stats;
 use self::watches::WatchTable;
 use crate::feed::{Answer, Completion, Subscriber};
-use crate::limits::{LINGER_MS, OUTBOX_BYTES_MAX, OUTBOX_BYTES_PAUSE, READ_BYTES_PER_TURN};
+use crate::limits::{LINGER_MS, OUTBOX_BYTES_PAUSE, READ_BYTES_PER_TURN};
 use crate::link::{ConnId, DropReason, ShardId, Submits, ToCore, ToShard};
 
 /// What a shard must know.
@@ -421,6 +421,8 @@ impl Shard {
     fn on_sent(&mut self, now: Now, id: ConnId, bytes: usize, out: &mut ShardOutputs) {
         let Some(conn) = self.connections.get_mut(id) else { return };
         self.stats.sent_bytes += bytes as u64;
+        // One that is dropped may have lost bytes that the socket took in the same turn.
+        let bytes = if conn.is_closing() { bytes.min(conn.outbox.len()) } else { bytes };
         conn.outbox.sent(bytes);
         // Half of the bound, so that a reader at the edge does not flap.
         if conn.paused && conn.outbox.len() <= OUTBOX_BYTES_PAUSE / 2 {
@@ -472,7 +474,7 @@ impl Shard {
                     && completion.conn.shard == self.config.shard
                 {
                     let effects = &segment.effects;
-                    let at = Place { effects, previous, zxid: entry.zxid };
+                    let at = Position { effects, previous, zxid: entry.zxid };
                     self.on_completion(now, completion, at, out);
                 }
                 previous = entry.zxid;
@@ -492,7 +494,7 @@ impl Shard {
         &mut self,
         now: Now,
         completion: &Completion,
-        at: Place<'_>,
+        at: Position<'_>,
         out: &mut ShardOutputs,
     ) {
         let id = completion.conn;
@@ -506,55 +508,6 @@ impl Shard {
             }
             Answer::SessionEnded => self.on_drop(id, DropReason::Closed, out),
         }
-    }
-
-    /// Delivers a change to whoever watches it: the trigger table of `client-protocol` 6.3.
-    fn fire(&mut self, effect: &Effect, effects: &Effects) {
-        let path = effects.path(&effect.path);
-        let Shard { watches, connections, flush, overflowed, stats, event, .. } = self;
-        let skip_acl = self.config.skip_acl;
-        let mut delivery =
-            Delivery { connections, flush, overflowed, stats, event, skip_acl, zxid: effect.zxid };
-        let acl = effect.acl.as_deref();
-        match effect.change {
-            Change::Created => {
-                let mut each = delivery.of(EventKind::NodeCreated, path, acl);
-                watches.created(path, |slot| each.deliver(slot));
-            }
-            Change::Deleted => {
-                let mut each = delivery.of(EventKind::NodeDeleted, path, acl);
-                watches.deleted(path, |slot| each.deliver(slot));
-            }
-            Change::DataChanged => {
-                let mut each = delivery.of(EventKind::NodeDataChanged, path, acl);
-                watches.data_changed(path, |slot| each.deliver(slot));
-            }
-        }
-        let family = matches!(effect.change, Change::Created | Change::Deleted);
-        if family && let Some((parent, _)) = path::split(path) {
-            let acl = effect.parent_acl.as_deref();
-            let mut each = delivery.of(EventKind::NodeChildrenChanged, parent, acl);
-            watches.children_changed(parent, |slot| each.deliver(slot));
-        }
-    }
-
-    fn drop_overflowed(&mut self, out: &mut ShardOutputs) {
-        while let Some(slot) = self.overflowed.pop() {
-            self.drop_slow(slot, out);
-        }
-    }
-
-    /// Ends a connection that takes nothing of what waits for it.
-    fn drop_slow(&mut self, slot: u32, out: &mut ShardOutputs) {
-        let Some(conn) = self.connections.at(slot) else { return };
-        if conn.is_closing() {
-            return;
-        }
-        let waiting = conn.outbox.len();
-        warn!(peer = %conn.peer, session = %conn.session, waiting, "client does not read, dropped");
-        conn.outbox.discard();
-        self.stats.slow_dropped += 1;
-        self.close(slot, "client does not read", out);
     }
 
     /// Stops serving a connection: it gets what its outbox holds and is closed then.
@@ -684,74 +637,11 @@ impl Shard {
 
 /// Where in the feed an answer stands.
 #[derive(Clone, Copy)]
-struct Place<'a> {
+struct Position<'a> {
     /// Holds the paths that the answer names.
     effects: &'a Effects,
     /// Position before it.
     previous: Zxid,
     /// Its position.
     zxid: Zxid,
-}
-
-/// One change on its way to its watchers.
-struct Delivery<'a> {
-    connections: &'a mut Connections,
-    flush: &'a mut Vec<u32>,
-    overflowed: &'a mut Vec<u32>,
-    stats: &'a mut Stats,
-    event: &'a mut Vec<u8>,
-    skip_acl: bool,
-    zxid: Zxid,
-}
-
-impl Delivery<'_> {
-    /// One of the events that the change causes.
-    fn of<'d>(&'d mut self, kind: EventKind, path: &'d [u8], acl: Option<&'d [u8]>) -> Event<'d> {
-        self.event.clear();
-        let Delivery { connections, flush, overflowed, stats, event, skip_acl, zxid } = self;
-        let acl = if *skip_acl { None } else { acl };
-        let encoded = &mut **event;
-        Event { connections, flush, overflowed, stats, encoded, zxid: *zxid, kind, path, acl }
-    }
-}
-
-/// One event, encoded when the first watcher is found and then copied to each.
-struct Event<'a> {
-    connections: &'a mut Connections,
-    flush: &'a mut Vec<u32>,
-    overflowed: &'a mut Vec<u32>,
-    stats: &'a mut Stats,
-    encoded: &'a mut Vec<u8>,
-    zxid: Zxid,
-    kind: EventKind,
-    path: &'a [u8],
-    acl: Option<&'a [u8]>,
-}
-
-impl Event<'_> {
-    #[inline]
-    fn deliver(&mut self, slot: u32) {
-        let Some(conn) = self.connections.at(slot) else { return };
-        if let Some(list) = self.acl {
-            let who = Credentials { identities: &conn.identities, skip_acl: false };
-            if !who.permit(list, Perms::READ) {
-                self.stats.events_withheld += 1;
-                return;
-            }
-        }
-        if self.encoded.is_empty() {
-            reply::event(self.encoded, self.zxid, self.kind, self.path);
-        }
-        if conn.outbox.len() > OUTBOX_BYTES_MAX {
-            self.overflowed.push(slot);
-            return;
-        }
-        conn.outbox.back().extend_from_slice(self.encoded);
-        conn.stats.sent += 1;
-        self.stats.sent += 1;
-        self.stats.events += 1;
-        if !std::mem::replace(&mut conn.dirty, true) {
-            self.flush.push(slot);
-        }
-    }
 }

@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 
 use super::connection::Phase;
 use super::reads::Reading;
-use super::{Place, Shard, ShardOutputs, auth};
+use super::{Position, Shard, ShardOutputs, auth};
 use crate::limits::{
     CONNECTION_OUTSTANDING_BYTES_MAX, CONNECTION_OUTSTANDING_MAX, OUTBOX_BYTES_MAX,
     OUTBOX_BYTES_PAUSE, SHARD_OUTSTANDING_BYTES_MAX, SHARD_SUBMITS_MAX, SHARD_WATCHES_MAX,
@@ -199,7 +199,12 @@ impl Shard {
         let class = classify(header.opcode);
         let to_core = matches!(class, Class::Write | Class::Sync | Class::CloseSession);
         if to_core && self.credit.is_spent() {
-            self.starved.push(self.connections.id(slot));
+            let id = self.connections.id(slot);
+            if let Some(conn) = self.connections.at(slot)
+                && !std::mem::replace(&mut conn.starved, true)
+            {
+                self.starved.push(id);
+            }
             return false;
         }
         let Some(conn) = self.connections.at(slot) else { return true };
@@ -307,11 +312,11 @@ impl Shard {
         let Some(conn) = self.connections.at(slot) else { return };
         let ready = match Request::decode(header.opcode, body) {
             Ok(Request::Auth { scheme, auth, .. }) => {
-                match auth::prove(&self.config, conn.peer.ip(), scheme, auth) {
-                    Ok(proven) => {
-                        if let Some(all) = auth::join(&conn.identities, proven) {
-                            conn.identities = all;
-                        }
+                match auth::prove(&self.config, conn.peer.ip(), scheme, auth)
+                    .and_then(|proven| auth::join(&conn.identities, proven))
+                {
+                    Ok(all) => {
+                        conn.identities = all;
                         Ready::Authenticated
                     }
                     Err(fault) => {
@@ -372,10 +377,10 @@ impl Shard {
         id: ConnId,
         xid: Xid,
         outcome: &Outcome,
-        at: Place<'_>,
+        at: Position<'_>,
         out: &mut ShardOutputs,
     ) {
-        let Place { effects, previous, zxid } = at;
+        let Position { effects, previous, zxid } = at;
         let Some(conn) = self.connections.get_mut(id) else { return };
         if conn.is_closing() {
             return;
@@ -475,9 +480,12 @@ impl Shard {
         if self.starved.is_empty() || self.credit.is_spent() {
             return;
         }
-        let starved = std::mem::take(&mut self.starved);
-        self.recheck
-            .extend(starved.iter().filter(|id| self.connections.is_live(**id)).map(|id| id.slot));
+        for id in std::mem::take(&mut self.starved) {
+            if let Some(conn) = self.connections.get_mut(id) {
+                conn.starved = false;
+                self.recheck.push(id.slot);
+            }
+        }
     }
 
     /// Counts a reply that has just been put into the outbox.

@@ -542,8 +542,8 @@ mod tests {
         table.add(1, b"/a", Modes::RECURSIVE);
         assert_eq!(got(|d| table.created(b"/a/b/c", d)), [1]);
         assert_eq!(got(|d| table.created(b"/a", d)), [1]);
-        assert_eq!(got(|d| table.created(b"/ab", d)), [0u32; 0]);
-        assert_eq!(got(|d| table.children_changed(b"/a", d)), [0u32; 0]);
+        assert!(got(|d| table.created(b"/ab", d)).is_empty());
+        assert!(got(|d| table.children_changed(b"/a", d)).is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use model::AuthId;
 
 use super::ShardConfig;
+use crate::limits::{CONNECTION_IDENTITIES_MAX, CONNECTION_IDENTITY_BYTES_MAX};
 
 /// Why an auth packet proves nothing; the client is told only that it failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +21,8 @@ pub enum AuthFault {
     UnknownScheme,
     /// The scheme needs a credential.
     NoCredential,
+    /// The connection has as many identities as it may.
+    TooMany,
 }
 
 impl std::fmt::Display for AuthFault {
@@ -27,6 +30,7 @@ impl std::fmt::Display for AuthFault {
         match self {
             AuthFault::UnknownScheme => f.write_str("unknown authentication scheme"),
             AuthFault::NoCredential => f.write_str("authentication without a credential"),
+            AuthFault::TooMany => f.write_str("too many identities on one connection"),
         }
     }
 }
@@ -53,15 +57,18 @@ pub fn prove(
     }
 }
 
-/// Adds identities; they are a set. `None` if all were there.
-pub fn join(have: &Arc<[AuthId]>, new: Vec<AuthId>) -> Option<Arc<[AuthId]>> {
-    let mut all: Vec<AuthId> = have.to_vec();
-    for id in new {
-        if !all.contains(&id) {
-            all.push(id);
-        }
+/// Adds identities; they are a set, of bounded size.
+pub fn join(have: &Arc<[AuthId]>, new: Vec<AuthId>) -> Result<Arc<[AuthId]>, AuthFault> {
+    if new.iter().all(|id| have.contains(id)) {
+        return Ok(have.clone());
     }
-    (all.len() > have.len()).then(|| Arc::from(all))
+    let mut all: Vec<AuthId> = have.to_vec();
+    all.extend(new.into_iter().filter(|id| !have.contains(id)));
+    let bytes: usize = all.iter().map(|id| id.scheme.len() + id.id.len()).sum();
+    if all.len() > CONNECTION_IDENTITIES_MAX || bytes > CONNECTION_IDENTITY_BYTES_MAX {
+        return Err(AuthFault::TooMany);
+    }
+    Ok(Arc::from(all))
 }
 
 /// The name that whoAmI shows for an identity.
@@ -79,11 +86,29 @@ mod tests {
     #[test]
     fn identities_are_a_set() {
         let have = initial(IpAddr::from([127, 0, 0, 1]));
-        assert!(join(&have, vec![ip::identity(IpAddr::from([127, 0, 0, 1]))]).is_none());
+        let same = join(&have, vec![ip::identity(IpAddr::from([127, 0, 0, 1]))]);
+        assert!(same.is_ok_and(|same| Arc::ptr_eq(&same, &have)));
         let more = join(&have, vec![AuthId::new("digest", "u:h")]).expect("a new one");
         assert_eq!(more.len(), 2);
         assert_eq!(user(&more[0]), b"127.0.0.1");
         assert_eq!(user(&more[1]), b"u");
         assert_eq!(user(&AuthId::new("super", "")), b"");
+    }
+
+    #[test]
+    fn the_set_is_bounded() {
+        let mut have = initial(IpAddr::from([127, 0, 0, 1]));
+        let fault = (0..=CONNECTION_IDENTITIES_MAX).find_map(|number| {
+            match join(&have, vec![AuthId::new("digest", format!("u:{number}"))]) {
+                Ok(more) => have = more,
+                Err(fault) => return Some(fault),
+            }
+            None
+        });
+        assert_eq!(fault, Some(AuthFault::TooMany));
+        assert_eq!(have.len(), CONNECTION_IDENTITIES_MAX);
+        let long = AuthId::new("digest", vec![b'u'; CONNECTION_IDENTITY_BYTES_MAX]);
+        let have = initial(IpAddr::from([127, 0, 0, 1]));
+        assert_eq!(join(&have, vec![long]), Err(AuthFault::TooMany));
     }
 }
