@@ -1,5 +1,6 @@
 //! Ringkeeper: a coordination server that ZooKeeper's clients take for ZooKeeper.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -133,7 +134,10 @@ fn start_logging(serve: &Serve) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match serve.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

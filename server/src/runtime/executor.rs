@@ -255,6 +255,11 @@ impl Executor {
                     }
                 }
             }
+            Mail::Host(facts) => {
+                if let Some(seat) = &mut self.core {
+                    seat.core.step(now, CoreInput::Host(facts), &mut seat.out);
+                }
+            }
             Mail::Client(stream, peer) => self.welcome(turn, stream, peer, now),
             Mail::StopReading => {
                 if let Some(seat) = &mut self.shard {

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use super::wake::Wake;
+use crate::admin::HostFacts;
 use crate::link::{ShardId, ToCore, ToShard};
 
 /// A message to an executor.
@@ -24,6 +25,8 @@ pub(crate) enum Mail {
     },
     /// For its shard, in order.
     Shard(Vec<ToShard>),
+    /// For its core: what the machine knows.
+    Host(HostFacts),
     /// A client for its shard.
     Client(TcpStream, SocketAddr),
     /// The server stops: read nothing more.
@@ -42,10 +45,10 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Leaves a message; [`Address::ring`] afterwards.
-    pub(crate) fn post(&self, mail: Mail) {
-        // An executor that has ended needs no mail.
-        let _ = self.queue.send(mail);
+    /// Leaves a message; [`Address::ring`] afterwards. False if the executor has ended and needs
+    /// no mail any more.
+    pub(crate) fn post(&self, mail: Mail) -> bool {
+        self.queue.send(mail).is_ok()
     }
 
     /// Wakes the executor.

@@ -7,6 +7,7 @@
 pub(crate) mod clock;
 pub mod disk;
 mod executor;
+mod host;
 mod images;
 mod mail;
 mod placement;

@@ -19,7 +19,7 @@ use super::mail::{Address, Mailbox};
 use super::preflight::{self, StartError, cannot};
 use super::pulse::{self, Heart};
 use super::sockets::Listener;
-use super::{images, texts};
+use super::{host, images, texts};
 use crate::admission::Admission;
 use crate::config::{Host, Resolved};
 use crate::core::{Core, CoreConfig, CoreOutputs};
@@ -168,6 +168,8 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
             .push((name, spawned.map_err(|error| cannot("starting an executor")(error.into()))?));
     }
     drop((up, version));
+    host::start(owned.dirs.clone(), descriptors, places.executors[places.core].clone())
+        .map_err(cannot("starting the watch on the machine"))?;
     let silence = Duration::from_millis(config.session_timeout_ms_max.max(0) as u64);
     pulse::start(hearts, silence.max(SILENCE_MIN)).map_err(cannot("starting the pulse"))?;
 

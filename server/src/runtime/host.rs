@@ -1,0 +1,54 @@
+//! What only the machine knows, told to the core once a second by a thread that may block.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::disk::Dirs;
+use super::mail::{Address, Mail};
+use crate::admin::HostFacts;
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Starts the thread; it ends when the core's executor has ended.
+pub(crate) fn start(dirs: Dirs, descriptors_max: u64, core: Address) -> io::Result<()> {
+    let tell = move || {
+        while core.post(Mail::Host(observe(&dirs, descriptors_max))) {
+            core.ring();
+            std::thread::sleep(PERIOD);
+        }
+    };
+    std::thread::Builder::new().name("host".into()).spawn(tell).map(drop)
+}
+
+fn observe(dirs: &Dirs, descriptors_max: u64) -> HostFacts {
+    HostFacts {
+        data_dir_bytes: bytes_in(&dirs.snapshots),
+        log_dir_bytes: bytes_in(&dirs.log),
+        open_fds: std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
+        max_fds: descriptors_max,
+    }
+}
+
+/// Bytes of the files in a directory; those that vanish meanwhile do not count.
+fn bytes_in(dir: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(dir) else { return 0 };
+    entries.filter_map(|entry| Some(entry.ok()?.metadata().ok()?.len())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_descriptors_are_counted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("a"), [0; 100]).expect("a file");
+        std::fs::write(dir.path().join("b"), [0; 23]).expect("a file");
+        let dirs = Dirs { log: dir.path().join("missing"), snapshots: dir.path().into() };
+        let facts = observe(&dirs, 77);
+        assert_eq!((facts.data_dir_bytes, facts.log_dir_bytes), (123, 0));
+        assert!(facts.open_fds >= 3);
+        assert_eq!(facts.max_fds, 77);
+    }
+}
