@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - `record`: a znode is one immutable block of bytes: facts, path, data.
-//! - `trie`: a 64-way hash trie leads from the seeded hash of a path to its record.
+//! - `trie`: a 32-way hash trie leads from the seeded hash of a path to its record.
 //! - `names`: one ordered tree of packed pages holds the names of everybody's children.
 //! - `store`: blocks, the epochs that tell who sees them, versions, and when blocks are freed.
 //! - `slab`: memory for blocks, by size class.
@@ -155,10 +155,22 @@ pub struct Memory {
     pub bytes: usize,
 }
 
-/// Makes a record.
-fn record(store: &mut Store, hash: u64, path: &[u8], znode: &Znode<'_>, names: u64) -> Edge {
-    let draft = Draft::new(path, znode, names);
-    store.bytes(Kind::Record, trie::mark(hash), draft.len(), 0, |out| draft.write(out))
+/// Bytes left free behind a new record: about what the first setData adds to its facts.
+const SPARE: usize = 13;
+/// Most bytes left free behind a record that is written again.
+const LOOSE: usize = 32;
+
+/// Makes a record. `old` is the one it replaces, if any: blocks of the same size, when they are
+/// not too loose, let the new record take the place of one retired before. If instead all records
+/// moved on to another size with their first setData, the blocks of the old size would stay behind
+/// half empty.
+fn record(store: &mut Store, old: &Edge, hash: u64, draft: &Draft<'_>) -> Edge {
+    let len = draft.len();
+    let spare = match Store::room(old) {
+        0 => SPARE,
+        room => room.checked_sub(len).filter(|spare| *spare <= LOOSE).unwrap_or(0),
+    };
+    store.bytes(Kind::Record, trie::mark(hash), len, spare, |out| draft.write(out))
 }
 
 impl Tree {
@@ -196,7 +208,7 @@ impl Tree {
     /// Adds a record for a new path.
     fn add(&mut self, path: &[u8], znode: &Znode<'_>) {
         let hash = self.hash(path);
-        let record = record(&mut self.store, hash, path, znode, 0);
+        let record = record(&mut self.store, &Edge::NONE, hash, &Draft::new(path, znode, 0));
         assert!(self.place(hash, record).is_ok(), "a created path is new");
     }
 
@@ -215,7 +227,7 @@ impl Tree {
         let slot = slot.expect("a changed path exists");
         let (mut znode, mut names) = Record::within(slot.bytes()).decode();
         change(&mut znode, &mut names);
-        let new = record(&mut self.store, hash, path, &znode, names);
+        let new = record(&mut self.store, slot, hash, &Draft::new(path, &znode, names));
         self.store.retire(std::mem::replace(slot, new));
     }
 
@@ -282,16 +294,12 @@ impl Tree {
         let hash = self.hash(path);
         let slot = trie::slot(&mut self.store, &mut self.roots.trie, hash, path);
         let slot = slot.expect("an updated path exists");
-        let (mut znode, names) = Record::within(slot.bytes()).decode();
-        change(&mut znode.meta);
-        if let Some(data) = data {
-            let znode = Znode { data, ..znode };
-            let new = record(&mut self.store, hash, path, &znode, names);
-            self.store.retire(std::mem::replace(slot, new));
-        } else {
-            let new = record(&mut self.store, hash, path, &znode, names);
-            self.store.retire(std::mem::replace(slot, new));
-        }
+        let (old, names) = Record::within(slot.bytes()).decode();
+        let mut meta = old.meta;
+        change(&mut meta);
+        let znode = Znode { meta, data: data.unwrap_or(old.data), children: old.children };
+        let new = record(&mut self.store, slot, hash, &Draft::new(path, &znode, names));
+        self.store.retire(std::mem::replace(slot, new));
     }
 
     /// Marks the present for [`Tree::rollback`].

@@ -10,8 +10,8 @@
 //! so nothing here is shared between threads. A block's class stands in the lowest byte of its
 //! header while it is in use; a free block holds the link to the next one instead.
 //!
-//! A chunk whose blocks are all free serves any class again, and a region whose chunks are all
-//! free goes back to the system once there is a reserve. Blocks above 8 KiB, or all of them if
+//! A chunk whose blocks are all free serves any class again. Beyond a reserve its memory goes back
+//! to the system at once, and its address space when all chunks of its region are free. Blocks above 8 KiB, or all of them if
 //! the slab is told so (for address sanitizers), come from the global allocator one by one.
 
 #![allow(unsafe_code)]
@@ -32,7 +32,7 @@ const CLASSES: usize = 96;
 const SEPARATE: u8 = 255;
 /// Bytes in front of a separate block: its size, and its place in [`Slab::separate`].
 const PREFIX: usize = 16;
-/// Spare chunks to keep before regions are returned.
+/// Spare chunks to keep before memory is returned.
 const RESERVE: usize = 64;
 const NOWHERE: u32 = u32::MAX;
 
@@ -76,8 +76,8 @@ struct Chunk {
 const _: () = assert!(size_of::<Chunk>() == 32 && TABLE < CHUNK && usize::BITS == 64);
 
 struct Region {
-    /// Keeps the memory.
-    _map: MmapMut,
+    /// The memory.
+    map: MmapMut,
     base: usize,
     /// Chunks handed out at least once.
     used: usize,
@@ -237,7 +237,7 @@ impl Slab {
             // Refusal leaves ordinary pages, which are as good, only slower.
             let _ = map.advise(memmap2::Advice::HugePage);
         }
-        let region = Some(Region { _map: map, base, used: 0, spare: 0 });
+        let region = Some(Region { map, base, used: 0, spare: 0 });
         if let Some(at) = self.regions.iter().position(Option::is_none) {
             self.regions[at] = region;
             return at;
@@ -292,10 +292,10 @@ impl Slab {
         }
         let region = row.region as usize;
         self.spare.push(chunk);
-        self.chunk_came_back(region);
+        self.chunk_came_back(chunk, region);
     }
 
-    fn chunk_came_back(&mut self, at: usize) {
+    fn chunk_came_back(&mut self, chunk: usize, at: usize) {
         let spares = self.spare.len();
         let Some(region) = &mut self.regions[at] else { return };
         region.spare += 1;
@@ -303,6 +303,18 @@ impl Slab {
             let base = region.base;
             self.spare.retain(|chunk| chunk & !(REGION - 1) != base);
             self.regions[at] = None;
+            return;
+        }
+        // Elsewhere it stays for the next one who needs a chunk.
+        #[cfg(target_os = "linux")]
+        if spares > RESERVE && chunk != region.base {
+            let offset = chunk - region.map.as_ptr().addr();
+            // SAFETY: the chunk has no blocks, so nobody refers to its memory, which is inside of
+            // the map; it reads as zeros from now on, which is initialised. The region's table is
+            // in the first chunk, which is left out. Refusal only means that the memory stays.
+            let _ = unsafe {
+                region.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, CHUNK)
+            };
         }
     }
 

@@ -441,6 +441,11 @@ impl Store {
         self.retire(old);
     }
 
+    /// Bytes that a heap record's block has room for; zero for what is not on the heap.
+    pub(super) fn room(edge: &Edge) -> usize {
+        if edge.kind() == Kind::Record { edge.bytes().len() } else { 0 }
+    }
+
     /// All bytes of a page of names, if it may be changed in place.
     pub(super) fn own_bytes<'e>(&self, edge: &'e mut Edge) -> Option<&'e mut [u8]> {
         if edge.kind() != Kind::Names {
@@ -474,7 +479,6 @@ impl Store {
         if born != self.now || capacity < need {
             // Room for a few more, since nodes that grow go on growing.
             let room = if offset == 0 { need.next_multiple_of(16) } else { need + 24 };
-            let room = room.min(offset + 64 * 8).max(need);
             // SAFETY: the new block is fresh and large enough for what the old one holds; the
             // edges beyond the old count are written below. For the copies see `copy`.
             let new = unsafe {

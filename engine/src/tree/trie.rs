@@ -1,6 +1,8 @@
-//! Records by path: a hash trie, 64 ways per level.
+//! Records by path: a hash trie, 32 ways per level.
 //!
-//! A slot of an inner node holds a record, a bucket of a few records, or another inner node. Every
+//! A slot of an inner node holds a record, a bucket of records, or another inner node. Buckets are
+//! large, since scanning one is cheaper than another level: the nodes above them stay in the
+//! processor's caches, and copying a bucket copies less than copying a node and a small bucket. Every
 //! edge to a record is marked with 13 bits of the path's hash, so that a lookup reads no record
 //! but the one it wants. The bits that choose the way are taken from the top of the hash, the
 //! mark from its bottom. Paths are compared in full; the hash only finds them.
@@ -11,11 +13,13 @@ use super::record::Record;
 use super::store::{Edge, Kind, MARK_BITS, Store};
 
 /// Bits of the hash per level.
-const BITS: u32 = 6;
+const BITS: u32 = 5;
+/// Bitmap of a node without gaps.
+const FULL: u64 = (1 << (1 << BITS)) - 1;
 /// Shift of the first level.
 const TOP: u32 = 64 - BITS;
 /// Largest bucket; larger only where the hash has no bits left.
-const BUCKET: usize = 16;
+const BUCKET: usize = 48;
 
 /// The seeded hash of a path.
 #[inline]
@@ -37,7 +41,7 @@ fn digit(hash: u64, shift: u32) -> u32 {
 #[inline]
 fn way(bitmap: u64, hash: u64, shift: u32) -> (bool, usize) {
     let digit = digit(hash, shift);
-    if bitmap == u64::MAX {
+    if bitmap == FULL {
         return (true, digit as usize);
     }
     let bit = 1 << digit;
