@@ -123,6 +123,7 @@ pub fn describe(version: &Version) -> Vec<String> {
     lines.push(format!("{:?}", tables.sessions));
     lines.push(format!("{:?} {}", tables.ephemerals, tables.ephemeral_count));
     lines.push(format!("{:?} {:?} {}", tables.containers, tables.ttls, tables.data_bytes));
-    lines.push(format!("{:?}", tables.acls.values().map(|a| (&a.list, a.uses)).collect::<Vec<_>>()));
+    lines
+        .push(format!("{:?}", tables.acls.values().map(|a| (&a.list, a.uses)).collect::<Vec<_>>()));
     lines
 }
