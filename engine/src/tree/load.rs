@@ -7,45 +7,64 @@
 
 use std::ops::Range;
 
-use super::{Record, RecordError, Tree};
+use super::names::{self, Page};
+use super::store::{Adopted, Edge};
+use super::{Record, RecordError, Tree, trie};
 use crate::recover::Image;
 
 /// Records of a snapshot that were found whole, with their places.
 pub struct MappedRecords {
-    pub(super) image: Image,
-    pub(super) spans: Vec<Range<usize>>,
+    image: Image,
+    seed: u64,
+    /// With their hashes.
+    records: Vec<(u64, Adopted)>,
+    /// Sum of the numbers of children.
+    children: u64,
+    /// Highest id of names.
+    last_id: u64,
 }
 
 impl MappedRecords {
-    /// Checks the records at the given byte ranges of `image`. `seed` is that of the tree to be.
+    /// Checks the records at the given byte ranges of `image`. `seed` is that of the tree to be;
+    /// another one costs time when pushing.
     pub fn validate(
         image: &Image,
         seed: u64,
         spans: impl IntoIterator<Item = Range<usize>>,
     ) -> Result<MappedRecords, RecordError> {
-        let _ = seed;
         let bytes = (**image).as_ref();
-        let spans: Vec<_> = spans.into_iter().collect();
-        for span in &spans {
-            Record::new(bytes.get(span.clone()).ok_or(RecordError::Outside)?)?;
+        let hasher = super::hasher(seed);
+        let spans = spans.into_iter();
+        let mut records = Vec::with_capacity(spans.size_hint().0);
+        let (mut children, mut last_id) = (0, 0);
+        for span in spans {
+            let record = Record::new(bytes.get(span).ok_or(RecordError::Outside)?)?;
+            let hash = trie::hash(&hasher, record.path());
+            if let Some((count, id)) = record.children() {
+                children += u64::from(count);
+                last_id = last_id.max(id);
+            }
+            records.push((hash, Adopted::record(record, trie::mark(hash))));
         }
-        Ok(MappedRecords { image: image.clone(), spans })
+        Ok(MappedRecords { image: image.clone(), seed, records, children, last_id })
     }
 
     /// Number of records.
     pub fn len(&self) -> usize {
-        self.spans.len()
+        self.records.len()
     }
 
     /// True without records.
     pub fn is_empty(&self) -> bool {
-        self.spans.is_empty()
+        self.records.is_empty()
     }
 }
 
 /// Pages of child names that were found whole, with their places.
 pub struct MappedNames {
-    pages: usize,
+    image: Image,
+    pages: Vec<Adopted>,
+    names: u64,
 }
 
 impl MappedNames {
@@ -55,22 +74,24 @@ impl MappedNames {
         spans: impl IntoIterator<Item = Range<usize>>,
     ) -> Result<MappedNames, RecordError> {
         let bytes = (**image).as_ref();
-        let mut pages = 0;
+        let mut pages = Vec::new();
+        let mut names = 0;
         for span in spans {
-            bytes.get(span).ok_or(RecordError::Outside)?;
-            pages += 1;
+            let page = Page::new(bytes.get(span).ok_or(RecordError::Outside)?)?;
+            names += page.count() as u64;
+            pages.push(Adopted::names(page));
         }
-        Ok(MappedNames { pages })
+        Ok(MappedNames { image: image.clone(), pages, names })
     }
 
     /// Number of pages.
     pub fn len(&self) -> usize {
-        self.pages
+        self.pages.len()
     }
 
     /// True without pages.
     pub fn is_empty(&self) -> bool {
-        self.pages == 0
+        self.pages.is_empty()
     }
 }
 
@@ -106,31 +127,68 @@ pub enum LoadError {
 /// its versions.
 pub struct TreeLoader {
     tree: Tree,
+    seed: u64,
+    leaves: Vec<Edge>,
+    names: u64,
+    children: u64,
+    last_id: u64,
 }
 
 impl TreeLoader {
     /// Nothing loaded yet. `seed` as for [`Tree::new`].
     pub fn new(seed: u64) -> TreeLoader {
-        TreeLoader { tree: Tree::empty(seed) }
+        let tree = Tree::empty(seed, false);
+        TreeLoader { tree, seed, leaves: Vec::new(), names: 0, children: 0, last_id: 0 }
     }
 
     /// Adds records.
     pub fn push_records(&mut self, records: MappedRecords) -> Result<(), LoadError> {
-        let bytes = (*records.image).as_ref();
-        for span in records.spans {
-            self.tree.adopt(&bytes[span])?;
+        let MappedRecords { image, seed, records, children, last_id } = records;
+        self.tree.store.hold(&image);
+        self.children += children;
+        self.last_id = self.last_id.max(last_id);
+        for (hash, record) in records {
+            let mut hash = hash;
+            let mut edge = self.tree.store.adopt(record);
+            if seed != self.seed {
+                hash = self.tree.hash(Record::within(edge.bytes()).path());
+                edge = edge.marked(trie::mark(hash));
+            }
+            if let Err(edge) = self.tree.place(hash, edge) {
+                let path = Record::within(edge.bytes()).path();
+                return Err(LoadError::Twice(String::from_utf8_lossy(path).into_owned()));
+            }
         }
         Ok(())
     }
 
     /// Adds pages of child names.
     pub fn push_names(&mut self, names: MappedNames) -> Result<(), LoadError> {
-        let _ = names;
+        let MappedNames { image, pages, names } = names;
+        self.tree.store.hold(&image);
+        self.names += names;
+        for page in pages {
+            let leaf = self.tree.store.adopt(page);
+            if self.leaves.last().is_some_and(|last| !names::in_order(last, &leaf)) {
+                return Err(LoadError::NamesOutOfOrder);
+            }
+            self.leaves.push(leaf);
+        }
         Ok(())
     }
 
     /// The tree, if everything adds up.
     pub fn finish(self) -> Result<Tree, LoadError> {
-        self.tree.adopted()
+        let TreeLoader { mut tree, leaves, names, children, last_id, .. } = self;
+        if tree.view().get(b"/").is_none() {
+            return Err(LoadError::NoRoot);
+        }
+        let znodes = tree.roots.len;
+        if names != children || names + 1 != znodes {
+            return Err(LoadError::Children { znodes, names, children });
+        }
+        tree.roots.names = names::build(&mut tree.store, leaves, &mut tree.builder);
+        tree.roots.next_id = last_id.saturating_add(1);
+        Ok(tree)
     }
 }

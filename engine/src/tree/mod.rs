@@ -4,18 +4,40 @@
 //! ([`TreeView::records`], [`TreeView::name_pages`]), and is rebuilt from that by
 //! [`TreeLoader`], which leaves the records where they are.
 //!
-//! First stage: a safe persistent map. The final layout keeps this interface.
+//! # Layout
+//!
+//! - `record`: a znode is one immutable block of bytes: facts, path, data.
+//! - `trie`: a 64-way hash trie leads from the seeded hash of a path to its record.
+//! - `names`: one ordered tree of packed pages holds the names of everybody's children.
+//! - `store`: blocks, the epochs that tell who sees them, versions, and when blocks are freed.
+//! - `slab`: memory for blocks, by size class.
+//!
+//! A parent's record holds the number of its children and the id under which their names are
+//! kept, so a setData touches no names, and a getData needs one lookup. `store` and `slab` are
+//! the only files with `unsafe`; everything above them cannot break their rules. Measurements and
+//! reasons: `docs/adr/0004-tree-layout.md`, which also has the sanitizer commands.
 
 mod load;
+mod names;
 mod record;
+mod slab;
+mod store;
+mod trie;
+mod walk;
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, OrdSet};
+use ahash::RandomState;
 use model::{Stat, Zxid, path};
 
 pub use load::{LoadError, MappedNames, MappedRecords, TreeLoader};
 pub use record::{Record, RecordError};
+pub use walk::Cursor;
+
+use names::{Builder, Names};
+use record::Draft;
+use store::{Edge, Kind, Pin, Roots, Store};
+use walk::Walk;
 
 /// Index of an access list in the state's table; 0 is reserved, 1 is `world:anyone:31`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -100,141 +122,106 @@ impl Znode<'_> {
     }
 }
 
-#[derive(Clone)]
-struct Node {
-    bytes: Arc<[u8]>,
-    children: OrdSet<Arc<[u8]>>,
-}
-
-impl Node {
-    fn new(path: &[u8], meta: Meta, data: Option<&[u8]>, children: OrdSet<Arc<[u8]>>) -> Node {
-        let znode = Znode { meta, data, children: children.len() as u32 };
-        let draft = record::Draft::new(path, &znode, 1);
-        let mut bytes = vec![0; draft.len()];
-        draft.write(&mut bytes);
-        Node { bytes: bytes.into(), children }
-    }
-
-    fn record(&self) -> Record<'_> {
-        Record::within(&self.bytes)
-    }
-
-    fn change(&mut self, data: Option<Option<&[u8]>>, change: impl FnOnce(&mut Meta)) {
-        let bytes = self.bytes.clone();
-        let record = Record::within(&bytes);
-        let znode = record.znode();
-        let mut meta = znode.meta;
-        change(&mut meta);
-        let children = std::mem::take(&mut self.children);
-        *self = Node::new(record.path(), meta, data.unwrap_or(znode.data), children);
-    }
-}
-
-/// Where an iteration over records or pages of names stands; valid for the version it comes from.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Cursor {
-    skip: usize,
-}
-
-/// Records of a version, see [`TreeView::records`].
-pub struct Records<'a> {
-    nodes: &'a OrdMap<Arc<[u8]>, Node>,
-    at: Cursor,
-}
-
-impl Records<'_> {
-    /// Where to go on later, at the record that comes next.
-    pub fn cursor(&self) -> Cursor {
-        self.at.clone()
-    }
-}
-
-impl<'a> Iterator for Records<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let node = self.nodes.values().nth(self.at.skip)?;
-        self.at.skip += 1;
-        Some(&node.bytes)
-    }
-}
-
-/// Pages of child names of a version, see [`TreeView::name_pages`].
-pub struct NamePages<'a> {
-    of: std::marker::PhantomData<&'a [u8]>,
-    at: Cursor,
-}
-
-impl NamePages<'_> {
-    /// Where to go on later, at the page that comes next.
-    pub fn cursor(&self) -> Cursor {
-        self.at.clone()
-    }
-}
-
-impl<'a> Iterator for NamePages<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        None
-    }
+/// Keys the path hash.
+fn hasher(seed: u64) -> RandomState {
+    RandomState::with_seeds(seed, 0x9e37_79b9_7f4a_7c15, 0xc2b2_ae3d_27d4_eb4f, !seed)
 }
 
 /// The writer's tree. The root always exists.
-#[derive(Clone)]
 pub struct Tree {
-    nodes: OrdMap<Arc<[u8]>, Node>,
+    store: Store,
+    roots: Roots,
+    hasher: RandomState,
+    builder: Builder,
 }
 
-/// A frozen tree.
+/// A frozen tree: cheap to clone, readable from any thread. Holding it keeps what it can reach,
+/// and nothing else; dropping it never frees memory of a tree that is still there, the writer
+/// does that. The last of tree and versions frees everything.
 #[derive(Clone)]
 pub struct TreeVersion {
-    nodes: OrdMap<Arc<[u8]>, Node>,
+    pin: Arc<Pin>,
 }
 
 /// A point to roll back to.
-pub struct Savepoint(OrdMap<Arc<[u8]>, Node>);
+pub struct Savepoint(TreeVersion);
+
+/// What a tree takes of memory beside mapped records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Memory {
+    /// Blocks in use by the working copy, by held versions, or waiting to be freed.
+    pub blocks: usize,
+    /// Bytes of these blocks.
+    pub bytes: usize,
+}
+
+/// Makes a record.
+fn record(store: &mut Store, hash: u64, path: &[u8], znode: &Znode<'_>, names: u64) -> Edge {
+    let draft = Draft::new(path, znode, names);
+    store.bytes(Kind::Record, trie::mark(hash), draft.len(), 0, |out| draft.write(out))
+}
 
 impl Tree {
     /// A tree that holds only the root. `seed` keys the path hash; it never influences anything
     /// logical.
     pub fn new(seed: u64) -> Tree {
-        let _ = seed;
+        Tree::with_root(Tree::empty(seed, false))
+    }
+
+    /// A tree whose blocks are allocated one by one, so that an address sanitizer sees each.
+    #[doc(hidden)]
+    pub fn with_separate_blocks(seed: u64) -> Tree {
+        Tree::with_root(Tree::empty(seed, true))
+    }
+
+    fn empty(seed: u64, all_separate: bool) -> Tree {
+        Tree::keyed(hasher(seed), all_separate)
+    }
+
+    fn keyed(hasher: RandomState, all_separate: bool) -> Tree {
+        let store = Store::new(hasher.clone(), all_separate);
+        Tree { store, roots: Roots::empty(), hasher, builder: Builder::default() }
+    }
+
+    fn with_root(mut self) -> Tree {
         let meta = Meta { acl: AclRef::OPEN, ..Meta::default() };
-        let root = Node::new(b"/", meta, Some(b""), OrdSet::new());
-        Tree { nodes: OrdMap::unit(Arc::from(&b"/"[..]), root) }
+        self.add(b"/", &Znode { meta, data: Some(b""), children: 0 });
+        self
     }
 
-    fn empty(seed: u64) -> Tree {
-        let _ = seed;
-        Tree { nodes: OrdMap::new() }
+    fn hash(&self, path: &[u8]) -> u64 {
+        trie::hash(&self.hasher, path)
     }
 
-    fn adopt(&mut self, bytes: &[u8]) -> Result<(), LoadError> {
-        let path = Record::within(bytes).path();
-        let node = Node { bytes: Arc::from(bytes), children: OrdSet::new() };
-        match self.nodes.insert(Arc::from(path), node) {
-            None => Ok(()),
-            Some(_) => Err(LoadError::Twice(String::from_utf8_lossy(path).into_owned())),
-        }
+    /// Adds a record for a new path.
+    fn add(&mut self, path: &[u8], znode: &Znode<'_>) {
+        let hash = self.hash(path);
+        let record = record(&mut self.store, hash, path, znode, 0);
+        assert!(self.place(hash, record).is_ok(), "a created path is new");
     }
 
-    fn adopted(mut self) -> Result<Tree, LoadError> {
-        let paths: Vec<Arc<[u8]>> = self.nodes.keys().cloned().collect();
-        for (above, name) in paths.iter().filter_map(|path| path::split(path)) {
-            if name.is_empty() {
-                continue;
-            }
-            if let Some(parent) = self.nodes.get_mut(above) {
-                parent.children.insert(Arc::from(name));
-            }
-        }
-        if self.nodes.contains_key(&b"/"[..]) { Ok(self) } else { Err(LoadError::NoRoot) }
+    /// Puts a record into the trie; gives it back if its path is there already.
+    fn place(&mut self, hash: u64, record: Edge) -> Result<(), Edge> {
+        trie::insert(&mut self.store, &self.hasher, &mut self.roots.trie, hash, record)?;
+        self.roots.len += 1;
+        Ok(())
+    }
+
+    /// Writes a record anew. `change` gets the znode and the id of its names, to be set when the
+    /// znode gets its first child.
+    fn rewrite(&mut self, path: &[u8], change: impl FnOnce(&mut Znode<'_>, &mut u64)) {
+        let hash = self.hash(path);
+        let slot = trie::slot(&mut self.store, &mut self.roots.trie, hash, path);
+        let slot = slot.expect("a changed path exists");
+        let (mut znode, mut names) = Record::within(slot.bytes()).decode();
+        change(&mut znode, &mut names);
+        let new = record(&mut self.store, hash, path, &znode, names);
+        self.store.retire(std::mem::replace(slot, new));
     }
 
     /// Reads the working copy.
     pub fn view(&self) -> TreeView<'_> {
-        TreeView { nodes: &self.nodes }
+        TreeView { roots: &self.roots, hasher: &self.hasher }
     }
 
     /// Adds a childless znode under an existing parent, and changes the parent's facts.
@@ -247,22 +234,42 @@ impl Tree {
         parent: impl FnOnce(&mut Meta),
     ) {
         let (above, name) = path::split(path).expect("a created path has a parent");
-        let record = self.nodes.get_mut(above).expect("the parent exists");
-        record.children.insert(Arc::from(name));
-        record.change(None, parent);
-        let node = Node::new(path, *meta, data, OrdSet::new());
-        let old = self.nodes.insert(Arc::from(path), node);
-        assert!(old.is_none(), "a created path is new");
+        let fresh = self.roots.next_id;
+        let mut id = 0;
+        self.rewrite(above, |znode, names| {
+            if znode.children == 0 {
+                *names = fresh;
+            }
+            id = *names;
+            znode.children += 1;
+            parent(&mut znode.meta);
+        });
+        self.roots.next_id += u64::from(id == fresh);
+        let names = &mut self.roots.names;
+        let new = names::insert(&mut self.store, names, id, name, &mut self.builder);
+        assert!(new, "a created path is new");
+        self.add(path, &Znode { meta: *meta, data, children: 0 });
     }
 
     /// Removes an existing childless znode, and changes the parent's facts.
     pub fn delete(&mut self, path: &[u8], parent: impl FnOnce(&mut Meta)) {
         let (above, name) = path::split(path).expect("a deleted path has a parent");
-        let gone = self.nodes.remove(path).expect("a deleted path exists");
-        assert!(gone.children.is_empty(), "a deleted znode has no children");
-        let record = self.nodes.get_mut(above).expect("the parent exists");
-        record.children.remove(name);
-        record.change(None, parent);
+        let hash = self.hash(path);
+        let gone = trie::remove(&mut self.store, &mut self.roots.trie, hash, path);
+        let gone = gone.expect("a deleted path exists");
+        let children = Record::within(gone.bytes()).znode().children;
+        assert!(children == 0, "a deleted znode has no children");
+        self.store.retire(gone);
+        self.roots.len -= 1;
+        let mut id = 0;
+        self.rewrite(above, |znode, names| {
+            id = *names;
+            znode.children = znode.children.saturating_sub(1);
+            parent(&mut znode.meta);
+        });
+        let names = &mut self.roots.names;
+        let known = names::remove(&mut self.store, names, id, name, &mut self.builder);
+        assert!(known, "a parent knows its children");
     }
 
     /// Changes an existing znode's facts, and its data if `data` is `Some`.
@@ -272,81 +279,180 @@ impl Tree {
         data: Option<Option<&[u8]>>,
         change: impl FnOnce(&mut Meta),
     ) {
-        let record = self.nodes.get_mut(path).expect("an updated path exists");
-        record.change(data, change);
+        let hash = self.hash(path);
+        let slot = trie::slot(&mut self.store, &mut self.roots.trie, hash, path);
+        let slot = slot.expect("an updated path exists");
+        let (mut znode, names) = Record::within(slot.bytes()).decode();
+        change(&mut znode.meta);
+        if let Some(data) = data {
+            let znode = Znode { data, ..znode };
+            let new = record(&mut self.store, hash, path, &znode, names);
+            self.store.retire(std::mem::replace(slot, new));
+        } else {
+            let new = record(&mut self.store, hash, path, &znode, names);
+            self.store.retire(std::mem::replace(slot, new));
+        }
     }
 
     /// Marks the present for [`Tree::rollback`].
     pub fn savepoint(&mut self) -> Savepoint {
-        Savepoint(self.nodes.clone())
+        Savepoint(self.freeze())
     }
 
     /// Undoes everything since the savepoint.
     pub fn rollback(&mut self, to: Savepoint) {
-        self.nodes = to.0;
+        self.reset(&to.0);
     }
 
     /// The present as a value.
     pub fn freeze(&mut self) -> TreeVersion {
-        TreeVersion { nodes: self.nodes.clone() }
+        TreeVersion { pin: self.store.freeze(&self.roots) }
     }
 
-    /// Continues from a frozen version, forgetting everything after it.
+    /// Continues from a frozen version, forgetting everything after it. A version of another tree
+    /// is copied.
     pub fn reset(&mut self, to: &TreeVersion) {
-        self.nodes = to.nodes.clone();
+        if !self.store.restore(&mut self.roots, &to.pin) {
+            *self = Tree::copy(&to.pin);
+        }
+    }
+
+    /// A tree of its own with a version's content.
+    fn copy(from: &Pin) -> Tree {
+        let mut tree = Tree::keyed(from.home.hasher.clone(), false);
+        let start = Cursor::default();
+        for edge in Walk::new(&from.roots.trie, &start) {
+            let bytes = Record::within(edge.bytes()).bytes();
+            let hash = tree.hash(Record::within(bytes).path());
+            let write = |out: &mut [u8]| out.copy_from_slice(bytes);
+            let record = tree.store.bytes(Kind::Record, edge.mark(), bytes.len(), 0, write);
+            assert!(tree.place(hash, record).is_ok(), "a version has each path once");
+        }
+        let mut leaves = Vec::new();
+        for edge in Walk::new(&from.roots.names, &start) {
+            let bytes = names::Page::within(edge.bytes()).bytes();
+            let write = |out: &mut [u8]| out.copy_from_slice(bytes);
+            leaves.push(tree.store.bytes(Kind::Names, 0, bytes.len(), 0, write));
+        }
+        tree.roots.names = names::build(&mut tree.store, leaves, &mut tree.builder);
+        tree.roots.next_id = from.roots.next_id;
+        tree
+    }
+
+    /// Frees at once whatever no held version can see. [`Tree::freeze`] does the same bit by bit,
+    /// so this is for whoever wants exact numbers.
+    pub fn reclaim(&mut self) {
+        self.store.reclaim();
+    }
+
+    /// What the tree takes of memory.
+    pub fn memory(&self) -> Memory {
+        let (blocks, bytes) = self.store.in_use();
+        Memory { blocks, bytes }
+    }
+
+    /// Counts the blocks of the working copy and those waiting to be freed, by looking at each:
+    /// [`Memory::blocks`] the long way, for tests that look for leaks.
+    #[doc(hidden)]
+    pub fn accounted_blocks(&self) -> usize {
+        self.store.accounted(&self.roots)
     }
 }
 
 impl TreeVersion {
     /// Reads this version.
     pub fn view(&self) -> TreeView<'_> {
-        TreeView { nodes: &self.nodes }
+        TreeView { roots: &self.pin.roots, hasher: &self.pin.home.hasher }
+    }
+}
+
+/// Records of a version, see [`TreeView::records`].
+pub struct Records<'a>(Walk<'a>);
+
+impl Records<'_> {
+    /// Where to go on later, at the record that comes next.
+    pub fn cursor(&self) -> Cursor {
+        self.0.cursor()
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        Some(Record::within(self.0.next()?.bytes()).bytes())
+    }
+}
+
+/// Pages of child names of a version, see [`TreeView::name_pages`].
+pub struct NamePages<'a>(Walk<'a>);
+
+impl NamePages<'_> {
+    /// Where to go on later, at the page that comes next.
+    pub fn cursor(&self) -> Cursor {
+        self.0.cursor()
+    }
+}
+
+impl<'a> Iterator for NamePages<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        Some(names::Page::within(self.0.next()?.bytes()).bytes())
     }
 }
 
 /// Reads one moment of the tree. Not to be kept across a scheduling point.
 #[derive(Clone, Copy)]
 pub struct TreeView<'a> {
-    nodes: &'a OrdMap<Arc<[u8]>, Node>,
+    roots: &'a Roots,
+    hasher: &'a RandomState,
 }
 
 impl<'a> TreeView<'a> {
+    fn record(&self, path: &[u8]) -> Option<Record<'a>> {
+        trie::get(&self.roots.trie, trie::hash(self.hasher, path), path)
+    }
+
     /// The znode at a path; `/` is the root.
     pub fn get(&self, path: &[u8]) -> Option<Znode<'a>> {
-        self.nodes.get(path).map(|node| node.record().znode())
+        self.record(path).map(|record| record.znode())
     }
 
     /// Names of the children, in no promised order; `None` if the znode does not exist.
     pub fn children(&self, path: &[u8]) -> Option<impl Iterator<Item = &'a [u8]> + use<'a>> {
-        self.nodes.get(path).map(|record| record.children.iter().map(|name| &**name))
+        let (znode, id) = self.record(path)?.decode();
+        Some(Names::new(&self.roots.names, id, znode.children))
     }
 
     /// All znodes with their paths, in no promised order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Znode<'a>)> + use<'a> {
-        self.nodes.values().map(|node| (node.record().path(), node.record().znode()))
+        Walk::new(&self.roots.trie, &Cursor::default()).map(|edge| {
+            let record = Record::within(edge.bytes());
+            (record.path(), record.znode())
+        })
     }
 
-    /// All records, from `from` on, in the order in which [`TreeLoader`] takes them fastest. A
-    /// writer that must pause keeps [`Records::cursor`] and comes back with it to the same version.
+    /// All records, from `from` on, in the order in which [`TreeLoader`] takes them fastest: that
+    /// of the trie. A writer that must pause keeps [`Records::cursor`] and comes back with it to
+    /// the same version.
     pub fn records(&self, from: Cursor) -> Records<'a> {
-        Records { nodes: self.nodes, at: from }
+        Records(Walk::new(&self.roots.trie, &from))
     }
 
     /// The pages of child names, from `from` on, in the order in which [`TreeLoader`] wants them.
-    /// A page is self-contained, in general below 1 KiB, and never above 64 KiB plus the length
-    /// of its longest name.
+    /// A page is self-contained and below 1 KiB, unless it holds a single longer name.
     pub fn name_pages(&self, from: Cursor) -> NamePages<'a> {
-        let _ = self;
-        NamePages { of: std::marker::PhantomData, at: from }
+        NamePages(Walk::new(&self.roots.names, &from))
     }
 
     /// Number of znodes, the root included.
     pub fn len(&self) -> usize {
-        self.nodes.len()
+        self.roots.len as usize
     }
 
     /// Never true: the root always exists.
     pub fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+        self.len() == 0
     }
 }

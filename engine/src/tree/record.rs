@@ -150,6 +150,28 @@ impl Shape {
     }
 }
 
+/// Length of a whole record whose bytes are told by `byte_at`; asks only for bytes inside of it.
+#[inline]
+pub(super) fn extent(byte_at: impl Fn(usize) -> u8) -> usize {
+    let mut at = FIXED;
+    let mut varint = || {
+        let (mut value, mut shift) = (0_usize, 0);
+        loop {
+            let byte = byte_at(at);
+            at += 1;
+            if shift < 64 {
+                value |= usize::from(byte & 0x7f) << shift;
+            }
+            shift += 7;
+            if byte < 0x80 {
+                return value;
+            }
+        }
+    };
+    let (path, data) = (varint(), varint());
+    at + path + usize::from(byte_at(2)) + data
+}
+
 /// A znode's record, borrowed.
 #[derive(Clone, Copy)]
 pub struct Record<'a> {
@@ -214,9 +236,12 @@ impl<'a> Record<'a> {
         &self.bytes[..self.shape.end]
     }
 
-    /// Under which id the names of the children are kept; zero without children.
-    pub(super) fn names(&self) -> u64 {
-        if self.shape.flags & CHILDREN == 0 { 0 } else { self.decode().1 }
+    /// Number of children and the id of their names, if there are any.
+    pub(super) fn children(&self) -> Option<(u32, u64)> {
+        (self.shape.flags & CHILDREN != 0).then(|| {
+            let (znode, names) = self.decode();
+            (znode.children, names)
+        })
     }
 
     /// The znode, and the id of its children's names.
@@ -386,10 +411,11 @@ mod tests {
             let record = Record::new(&bytes).expect("encoded records are valid");
             prop_assert_eq!(record.path(), path.as_bytes());
             prop_assert_eq!(record.znode(), znode);
-            prop_assert_eq!(record.names(), if children == 0 { 0 } else { names });
+            prop_assert_eq!(record.children(), (children > 0).then_some((children, names)));
             let mut longer = bytes.clone();
             longer.extend([0; 9]);
             prop_assert_eq!(Record::within(&longer).bytes(), &bytes[..]);
+            prop_assert_eq!(extent(|at| bytes[at]), bytes.len());
             prop_assert!(Record::new(&longer).is_err());
             prop_assert!(Record::new(&bytes[..bytes.len() - 1]).is_err());
         }
