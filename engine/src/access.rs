@@ -163,7 +163,7 @@ fn validate_id(scheme: &[u8], id: Option<&[u8]>, settings: &Settings) -> Result<
 /// Two parts around one colon, colons at the very end not counted.
 fn is_digest_id(id: &[u8]) -> bool {
     let end = id.iter().rposition(|&b| b != b':').map_or(0, |at| at + 1);
-    id[..end].iter().filter(|&&b| b == b':').count() == 1
+    id[..end].split(|&b| b == b':').count() == 2
 }
 
 /// A plain word, or `service[/host]@realm`.
@@ -171,8 +171,8 @@ fn is_sasl_name(id: &[u8]) -> bool {
     let mut at_signs = id.split(|&b| b == b'@');
     let (name, realm) = (at_signs.next().unwrap_or_default(), at_signs.next());
     let Some(realm) = realm else { return true };
-    let slashes = |part: &[u8]| part.iter().filter(|&&b| b == b'/').count();
-    at_signs.next().is_none() && slashes(realm) == 0 && slashes(name) <= 1
+    let parts = |text: &[u8]| text.split(|&b| b == b'/').count();
+    at_signs.next().is_none() && parts(realm) == 1 && parts(name) <= 2
 }
 
 /// An X.500 name, as far as its shape goes: `type=value` pairs joined by `,`, `;` or `+`.
@@ -279,7 +279,8 @@ mod tests {
     #[test]
     fn any_bit_of_any_matching_entry_permits() {
         let mixed = list(&[(1, "world", Some("anyone")), (4, "digest", Some("u:h"))]);
-        let cases: [(&[u8], &[(&str, &str)], Perms, bool); 12] = [
+        type Case<'a> = (&'a [u8], &'a [(&'a str, &'a str)], Perms, bool);
+        let cases: [Case<'_>; 12] = [
             (&mixed, &[], Perms::READ, true),
             (&mixed, &[], Perms::CREATE, false),
             (&mixed, &[("digest", "u:h")], Perms::CREATE, true),

@@ -11,28 +11,53 @@ pub const FRESH: u64 = 1_371_985_504;
 
 /// The part of a znode's checksum that its facts do not change: path and data. Everything below
 /// `/zookeeper/` counts as nothing.
-pub(crate) struct Prefix(Option<Hasher>);
+pub(crate) enum Prefix<'a> {
+    Nothing,
+    /// Checksummed in one go, which is much faster than in three short pieces.
+    Short(&'a [u8], &'a [u8]),
+    /// Passed over once, however many facts follow.
+    Long(Hasher),
+}
 
-impl Prefix {
-    pub(crate) fn new(path: &[u8], data: Option<&[u8]>) -> Prefix {
+/// Path and data up to this length are joined with the facts.
+const SHORT_BYTES_MAX: usize = 452;
+
+impl<'a> Prefix<'a> {
+    pub(crate) fn new(path: &'a [u8], data: Option<&'a [u8]>) -> Prefix<'a> {
         if is_excluded(path) {
-            return Prefix(None);
+            return Prefix::Nothing;
+        }
+        // The root's path is the empty string.
+        let path = if path == b"/" { b"" } else { path };
+        let data = data.unwrap_or_default();
+        if path.len() + data.len() <= SHORT_BYTES_MAX {
+            return Prefix::Short(path, data);
         }
         let mut crc = Hasher::new();
-        // The root's path is the empty string.
-        if path != b"/" {
-            crc.update(path);
-        }
-        crc.update(data.unwrap_or_default());
-        Prefix(Some(crc))
+        crc.update(path);
+        crc.update(data);
+        Prefix::Long(crc)
     }
 
     /// The znode's part of the sum with these facts.
     pub(crate) fn with(&self, meta: &Meta) -> u64 {
-        let Some(crc) = &self.0 else { return 0 };
-        let mut crc = crc.clone();
-        crc.update(&facts(meta));
-        u64::from(crc.finalize())
+        let facts = facts(meta);
+        u64::from(match self {
+            Prefix::Nothing => 0,
+            Prefix::Short(path, data) => {
+                let mut joined = [0; SHORT_BYTES_MAX + FACTS];
+                let (data_at, facts_at) = (path.len(), path.len() + data.len());
+                joined[..data_at].copy_from_slice(path);
+                joined[data_at..facts_at].copy_from_slice(data);
+                joined[facts_at..facts_at + FACTS].copy_from_slice(&facts);
+                crc32fast::hash(&joined[..facts_at + FACTS])
+            }
+            Prefix::Long(crc) => {
+                let mut crc = crc.clone();
+                crc.update(&facts);
+                crc.finalize()
+            }
+        })
     }
 }
 
@@ -51,9 +76,12 @@ fn is_excluded(path: &[u8]) -> bool {
     path.strip_prefix(path::SYSTEM).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
-/// The 60 bytes of facts, in the order of the checksum (not of the Stat).
-fn facts(meta: &Meta) -> [u8; 60] {
-    let mut bytes = [0; 60];
+/// Bytes of facts.
+const FACTS: usize = 60;
+
+/// The facts in the order of the checksum (not of the Stat).
+fn facts(meta: &Meta) -> [u8; FACTS] {
+    let mut bytes = [0; FACTS];
     let longs = [meta.czxid.0, meta.mzxid.0, meta.pzxid.0, meta.ctime, meta.mtime];
     for (at, long) in longs.into_iter().enumerate() {
         bytes[8 * at..8 * at + 8].copy_from_slice(&long.to_be_bytes());
@@ -77,6 +105,17 @@ mod tests {
         assert_ne!(of(b"/zookeeperx", None, &meta), 0);
         let both = of(b"/", Some(b""), &meta).wrapping_add(of(b"/zookeeper", Some(b""), &meta));
         assert_eq!(both, FRESH);
+    }
+
+    #[test]
+    fn long_and_short_are_summed_alike() {
+        let meta = Meta { mtime: 77, ..Meta::default() };
+        for length in [0, 1, 300, SHORT_BYTES_MAX - 2, SHORT_BYTES_MAX - 1, 100_000] {
+            let data: Vec<u8> = (0..length).map(|i| (i * 7) as u8).collect();
+            let whole = [b"/a", &data[..], &facts(&meta)].concat();
+            let expect = u64::from(crc32fast::hash(&whole));
+            assert_eq!(of(b"/a", Some(&data), &meta), expect, "{length}");
+        }
     }
 
     #[test]

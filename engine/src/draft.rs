@@ -183,6 +183,19 @@ impl Draft {
         op::container::expired(self, now_ms, never_used_ms, limit)
     }
 
+    /// Writes the configuration in force to `/zookeeper/config`, with version -1 and the zxid of
+    /// the configuration as mzxid. Every server does this for itself, outside of any transaction
+    /// (`zab-wire` 4.8).
+    pub fn install_config(
+        &mut self,
+        text: &[u8],
+        config: Zxid,
+        time_ms: i64,
+        effects: &mut Effects,
+    ) {
+        op::reconfig::install(self, text, config, time_ms, effects);
+    }
+
     /// Refuses a caller whom a znode's access list does not let do any of `need`.
     pub(crate) fn demand(
         &self,

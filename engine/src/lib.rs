@@ -1,9 +1,12 @@
 //! What the log determines, and the log itself. No threads, no clock, no sockets.
 //!
 //! - [`Draft`]: the one writer's working copy. It judges operations ([`Draft::execute`]), applies
-//!   decided transactions ([`Draft::apply`]), and freezes into a [`Version`].
+//!   decided transactions ([`Draft::apply`]), and freezes into a [`Version`]. Each write operation
+//!   is one file of `op`: its judgement beside its effect.
 //! - [`Version`]: the state at one zxid, an immutable value that any thread may read for as long
 //!   as it holds it.
+//! - [`read`]: every read as a pure function over a version and the reader's credentials.
+//! - [`restore`]: what must be stored beside the tree, and how the rest is derived from it.
 //! - `log`: turns batches of entries into disk operations and completions into durable positions.
 //! - `snapshot`: a version as pages on disk, and back without parsing.
 //!

@@ -3,7 +3,6 @@
 use model::{ErrorCode, Perms, Stat, path};
 
 use crate::access::Credentials;
-use crate::op::child_path;
 use crate::read::open;
 use crate::state::Version;
 
@@ -32,13 +31,17 @@ pub fn all_children_number(
     }
     let mut total = znode.children as usize;
     let mut inner = vec![path.to_vec()];
-    while let Some(above) = inner.pop() {
-        for name in view.children(&above).into_iter().flatten() {
-            let below = child_path(&above, name);
+    while let Some(mut below) = inner.pop() {
+        let names = view.children(&below).into_iter().flatten();
+        below.push(b'/');
+        let stem = below.len();
+        for name in names {
+            below.truncate(stem);
+            below.extend_from_slice(name);
             let children = view.get(&below).map_or(0, |znode| znode.children);
             if children > 0 {
                 total += children as usize;
-                inner.push(below);
+                inner.push(below.clone());
             }
         }
     }
