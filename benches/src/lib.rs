@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Micro-benchmarks live in `benches/`; this library is empty.

@@ -12,7 +12,35 @@ use std::sync::Arc;
 use engine::{Effects, Outcome, Version};
 use model::{Mono, SessionId, Xid, Zxid};
 
-use crate::link::{ConnId, Password};
+use crate::link::{ConnId, Password, ShardId};
+
+/// The ring itself, with the safety argument.
+pub mod ring;
+
+/// The primitives of [`ring`], named here so that the model test can put loom's in their place.
+mod sync {
+    pub(super) use std::sync::Arc;
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+
+    /// [`std::cell::UnsafeCell`] with loom's way of access.
+    pub(super) struct Cell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> Cell<T> {
+        pub(super) fn new(value: T) -> Cell<T> {
+            Cell(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(super) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+            read(self.0.get())
+        }
+
+        #[inline(always)]
+        pub(super) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+            write(self.0.get())
+        }
+    }
+}
 
 /// Transactions that became durable together.
 #[derive(Debug, Default)]
@@ -81,43 +109,77 @@ pub enum Answer {
 
 /// Creates a feed of `slots` batches (a power of two) for so many shards.
 pub fn feed(shards: usize, slots: usize) -> (Publisher, Vec<Subscriber>) {
-    let _ = (shards, slots);
-    unimplemented!()
+    let (producer, consumers) = ring::ring(shards, slots);
+    let subscribers = consumers.into_iter().map(|consumer| Subscriber { consumer }).collect();
+    (Publisher { producer }, subscribers)
 }
 
 /// The core's end.
-pub struct Publisher {}
+pub struct Publisher {
+    producer: ring::Producer<CommitBatch>,
+}
 
 impl Publisher {
     /// Batches that can be published before the slowest shard must consume one.
     pub fn free(&self) -> usize {
-        unimplemented!()
+        self.producer.free()
     }
 
     /// Makes a batch visible to all shards. There must be a free slot.
     pub fn publish(&mut self, batch: CommitBatch) {
-        let _ = batch;
-        unimplemented!()
+        self.producer.publish(batch);
     }
 
     /// Batches that the slowest shard has not consumed.
     pub fn lag(&self) -> u64 {
-        unimplemented!()
+        self.producer.lag()
+    }
+
+    /// Batches that this shard has not consumed.
+    pub fn lag_of(&self, shard: ShardId) -> u64 {
+        self.producer.lag_of(usize::from(shard.0))
+    }
+
+    /// True if the shard wants to be woken for every batch. To be asked after publishing.
+    pub fn interested(&self, shard: ShardId) -> bool {
+        self.producer.interested(usize::from(shard.0))
+    }
+
+    /// Drops batches that every shard has left behind. Publishing does it too.
+    pub fn reclaim(&mut self) {
+        self.producer.reclaim();
     }
 }
 
 /// A shard's end.
-pub struct Subscriber {}
+///
+/// The feed keeps a batch until the shard has taken *two* more, so both the batch in hand and the
+/// version that the previous one left as the shard's view may be let go at leisure: the last
+/// reference is dropped on the core's thread, which owns the tree's memory.
+pub struct Subscriber {
+    consumer: ring::Consumer<CommitBatch>,
+}
 
 impl Subscriber {
     /// The next batch, if one is published that this shard has not consumed. Calling it again
     /// says that the previous batch is done with.
+    #[expect(clippy::should_implement_trait, reason = "a feed has no end, an iterator would")]
     pub fn next(&mut self) -> Option<Arc<CommitBatch>> {
-        unimplemented!()
+        self.consumer.next()
     }
 
     /// Batches published and not yet taken.
     pub fn pending(&self) -> u64 {
-        unimplemented!()
+        self.consumer.pending()
+    }
+
+    /// Says whether every batch may concern this shard (it has watches), so that the core wakes
+    /// it for each; otherwise it is woken for batches that answer one of its requests, and when
+    /// it falls far behind. After saying yes, look at [`Subscriber::pending`] before sleeping.
+    pub fn set_interested(&self, interested: bool) {
+        self.consumer.set_interested(interested);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,32 @@ pub const OUTBOX_BYTES_MAX: usize = 16 << 20;
 pub const OUTBOX_BYTES_PAUSE: usize = 1 << 20;
 /// Bytes read from one connection in one turn.
 pub const READ_BYTES_PER_TURN: usize = 64 * 1024;
+/// Bytes of requests of one connection that are read and not yet answered; reading pauses beyond
+/// it. One request always passes, whatever its size.
+pub const CONNECTION_OUTSTANDING_BYTES_MAX: usize = 8 << 20;
+/// The same over all connections of a shard; beyond it no connection's writes are read.
+pub const SHARD_OUTSTANDING_BYTES_MAX: usize = 256 << 20;
+/// Watched (connection, path) pairs of one shard; the connection that asks for more is dropped.
+pub const SHARD_WATCHES_MAX: usize = 64 << 20;
+/// A connection that is to be closed and takes none of its last bytes is cut off after this, ms.
+pub const LINGER_MS: u64 = 10_000;
+/// Batches that were proposed and are not published yet. Beyond it the core executes nothing
+/// more; what the shards submit waits, bounded by their credit.
+pub const PIPELINE_BATCHES_MAX: usize = 64;
+/// Batches a sleeping shard may lag behind before it is woken just to catch up.
+pub const FEED_LAG_WAKE: u64 = FEED_SLOTS as u64 / 2;
+/// Sessions expired in one tick.
+pub const EXPIRED_PER_TICK_MAX: usize = 1024;
+/// Administrators' questions that wait for the shards' reports.
+pub const QUERIES_MAX: usize = 1024;
 
 const _: () = assert!(FEED_SLOTS.is_power_of_two());
 const _: () = assert!(OUTBOX_BYTES_PAUSE < OUTBOX_BYTES_MAX);
 const _: () = assert!(CONNECTION_OUTSTANDING_MAX < SHARD_SUBMITS_MAX);
+const _: () = assert!(CONNECTION_OUTSTANDING_BYTES_MAX < SHARD_OUTSTANDING_BYTES_MAX);
+// Offsets into a turn's arena of writes are 32-bit.
+const _: () = assert!(SHARD_OUTSTANDING_BYTES_MAX < (u32::MAX / 2) as usize);
+// Watches are numbered with 32 bits.
+const _: () = assert!(SHARD_WATCHES_MAX < (u32::MAX / 2) as usize);
+const _: () = assert!(PIPELINE_BATCHES_MAX < FEED_SLOTS);
+const _: () = assert!(LOG_WRITES_MAX < PIPELINE_BATCHES_MAX);

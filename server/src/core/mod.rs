@@ -1,13 +1,52 @@
 //! The core: the one ordering actor of a node. It routes; judgement lives in `engine`, votes in
 //! `replication`.
+//!
+//! ```text
+//!  ToCore --> intake --> head (Draft::execute) --> open batch --> replica --> log --> disk
+//!                                                      |                               |
+//!  shards <-- feed <-- publication (waits in order for the commit) <-- replica <-------+
+//! ```
+//!
+//! **Invariants.** A reply to a write leaves only through the feed, after its transaction is
+//! committed. What was executed is proposed, committed and published in the same order. After a
+//! failed log write nothing is published.
 
-use engine::disk::{DiskDone, DiskOp};
+use std::sync::Arc;
+
+use engine::disk::{DiskDone, DiskOp, DiskToken};
 use engine::draft::Settings;
-use engine::recover::Recovered;
-use model::{Now, ServerId};
+use model::{AuthId, Mono, Now, ServerId};
 
-use crate::feed::Publisher;
+use crate::admin::HostFacts;
 use crate::link::{ShardId, ToCore, ToShard};
+
+mod administration;
+mod apply;
+mod batcher;
+mod expiry;
+mod housekeeping;
+mod intake;
+mod pipeline;
+mod queries;
+mod reaper;
+mod recovery;
+mod requests;
+mod retention;
+mod sessions;
+mod space;
+mod speculate;
+#[cfg(test)]
+mod tests;
+
+use administration::Observed;
+use expiry::Expiry;
+use intake::Intake;
+use pipeline::Pipeline;
+use queries::Queries;
+use reaper::Reaper;
+use retention::Retention;
+use sessions::{Passwords, Sessions};
+use space::Space;
 
 /// What the core must know.
 #[derive(Clone, Debug)]
@@ -64,6 +103,8 @@ pub enum CoreInput {
     Disk(DiskDone),
     /// Time passed; at least ten times a second.
     Tick,
+    /// What only the machine knows, about once a second.
+    Host(HostFacts),
     /// Stop cleanly: take nothing more, wait for the log, then [`CoreOutputs::stopped`].
     Stop,
 }
@@ -84,31 +125,83 @@ pub struct CoreOutputs {
 }
 
 /// The ordering actor.
-pub struct Core {}
+pub struct Core {
+    config: CoreConfig,
+    started: Mono,
+    pipeline: Pipeline,
+    intake: Intake,
+    sessions: Sessions,
+    passwords: Passwords,
+    expiry: Expiry,
+    reaper: Reaper,
+    retention: Retention,
+    space: Space,
+    queries: Queries,
+    observed: Observed,
+    host: HostFacts,
+    next_token: u64,
+    nobody: Arc<[AuthId]>,
+    stopping: bool,
+    stopped: bool,
+}
 
 impl Core {
-    /// Takes over a recovered state.
-    pub fn new(
-        config: CoreConfig,
-        recovered: Recovered,
-        feed: Publisher,
-        now: Now,
-        out: &mut CoreOutputs,
-    ) -> Core {
-        let _ = (config, recovered, feed, now, out);
-        unimplemented!()
+    /// Takes one input. After [`CoreOutputs::halt`] nothing is taken any more.
+    pub fn step(&mut self, now: Now, input: CoreInput, out: &mut CoreOutputs) {
+        if self.pipeline.halt().is_some() {
+            return;
+        }
+        match input {
+            CoreInput::Shard { from, message } => self.on_shard(now, from, message, out),
+            CoreInput::Disk(done) => self.on_disk(now, &done, out),
+            CoreInput::Tick => self.on_tick(now, out),
+            CoreInput::Host(facts) => self.host = facts,
+            CoreInput::Stop => self.stopping = true,
+        }
+        self.announce_halt(out);
     }
 
-    /// Takes one input.
-    pub fn step(&mut self, now: Now, input: CoreInput, out: &mut CoreOutputs) {
-        let _ = (now, input, out);
-        unimplemented!()
+    fn on_shard(&mut self, now: Now, from: ShardId, message: ToCore, out: &mut CoreOutputs) {
+        match message {
+            ToCore::Submit(submits) => self.on_submit(now, submits, out),
+            ToCore::Attach { conn, session, password, timeout_ms } => {
+                self.on_attach(now, conn, session, &password, timeout_ms, out);
+            }
+            ToCore::Detached { conn, session } => self.sessions.detach(session, conn),
+            ToCore::Heard { at, sessions } => self.on_heard(from, at, &sessions),
+            ToCore::Query(query) => self.on_query(now, &query, out),
+            ToCore::Report { number, report } => self.on_report(now, from, number, *report, out),
+        }
     }
 
     /// Ends a turn: all inputs at hand have been given. Closes the open batch if the log can take
     /// it now.
     pub fn end_turn(&mut self, now: Now, out: &mut CoreOutputs) {
-        let _ = (now, out);
-        unimplemented!()
+        if self.pipeline.halt().is_some() {
+            return;
+        }
+        self.execute_intake(now, out);
+        self.pipeline.end_turn(now, self.stopping, out);
+        self.observed.batch_closed(out, now.mono);
+        if self.stopping && !self.stopped && self.is_drained() {
+            self.stopped = true;
+            out.stopped = true;
+        }
+        self.announce_halt(out);
+    }
+
+    fn announce_halt(&self, out: &mut CoreOutputs) {
+        if out.halt.is_none() {
+            out.halt = self.pipeline.halt().cloned();
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.intake.is_empty() && self.pipeline.is_drained()
+    }
+
+    fn token(&mut self) -> DiskToken {
+        self.next_token += 1;
+        DiskToken(self.next_token)
     }
 }

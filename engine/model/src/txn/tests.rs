@@ -46,7 +46,11 @@ fn a_close_session_without_record_keeps_its_digest() {
 
 proptest! {
     #[test]
-    fn any_bytes_decode_or_fail_without_panic(bytes: Vec<u8>, cut in 0usize..200, pick in 0usize..22) {
+    fn any_bytes_decode_or_fail_without_panic(
+        bytes: Vec<u8>,
+        cut in 0usize..200,
+        pick in 0usize..22,
+    ) {
         let _ = decode_entry(&bytes);
         let entry = &chain()[pick];
         let mut damaged = entry[..cut.min(entry.len())].to_vec();

@@ -1,0 +1,137 @@
+//! Results: printed for people, written as JSON for programs.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::proc::ProcessUse;
+
+/// Latencies in nanoseconds.
+pub(crate) type Latencies = Histogram<u64>;
+
+/// Longest latency that is told apart from longer ones: ten minutes, ns.
+const LATENCY_MAX_NS: u64 = 600_000_000_000;
+
+/// An empty histogram, three significant digits.
+pub(crate) fn latencies() -> Latencies {
+    Histogram::new_with_bounds(1, LATENCY_MAX_NS, 3).expect("the bounds are in order")
+}
+
+/// Adds one latency.
+pub(crate) fn record(into: &mut Latencies, latency: Duration) {
+    into.saturating_record(latency.as_nanos() as u64);
+}
+
+/// Percentiles, us.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Percentiles {
+    /// How many were recorded.
+    pub(crate) count: u64,
+    /// Half are below.
+    pub p50_us: f64,
+    /// One in ten is above.
+    pub p90_us: f64,
+    /// One in a hundred is above.
+    pub p99_us: f64,
+    /// One in a thousand is above.
+    pub p999_us: f64,
+    /// The worst.
+    pub(crate) max_us: f64,
+}
+
+impl Percentiles {
+    /// Of a histogram in nanoseconds.
+    pub(crate) fn of(latencies: &Latencies) -> Percentiles {
+        let at = |quantile| latencies.value_at_quantile(quantile) as f64 / 1000.0;
+        Percentiles {
+            count: latencies.len(),
+            p50_us: at(0.5),
+            p90_us: at(0.9),
+            p99_us: at(0.99),
+            p999_us: at(0.999),
+            max_us: latencies.max() as f64 / 1000.0,
+        }
+    }
+
+    /// One line.
+    pub(crate) fn print(&self, what: &str) {
+        println!(
+            "{what}: p50 {:.0} us, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, max {:.0} ({} samples)",
+            self.p50_us, self.p90_us, self.p99_us, self.p999_us, self.max_us, self.count
+        );
+    }
+}
+
+/// One line for each server process, and CPU time per unit of work.
+pub(crate) fn print_processes(processes: &[ProcessUse], units: u64, unit: &str) {
+    for process in processes {
+        println!(
+            "server {}: {:.2} s CPU, {:.2} us per {unit}, {:.1} MiB resident ({:+.1})",
+            process.pid,
+            process.cpu_seconds,
+            per(process.cpu_seconds, units),
+            process.rss_bytes as f64 / 1_048_576.0,
+            process.rss_growth_bytes as f64 / 1_048_576.0,
+        );
+    }
+    if processes.len() > 1 {
+        println!("servers: {:.2} us CPU per {unit} in all", cpu_us_per(processes, units));
+    }
+}
+
+/// CPU time of all processes per unit of work, us.
+pub(crate) fn cpu_us_per(processes: &[ProcessUse], units: u64) -> f64 {
+    per(processes.iter().map(|process| process.cpu_seconds).sum(), units)
+}
+
+/// Seconds over a count, in us; zero for a count of zero.
+pub(crate) fn per(seconds: f64, units: u64) -> f64 {
+    if units == 0 { 0.0 } else { seconds * 1e6 / units as f64 }
+}
+
+/// Writes the result as JSON, whole or not at all.
+pub(crate) fn save(path: Option<&Path>, result: &impl Serialize) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let mut text = serde_json::to_string_pretty(result).context("result as JSON")?;
+    text.push('\n');
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).with_context(|| {
+        let _ = fs::remove_file(&partial);
+        format!("--json {}", path.display())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_in_microseconds_and_long_ones_are_kept() {
+        let mut all = latencies();
+        for millis in 1..=1000 {
+            record(&mut all, Duration::from_millis(millis));
+        }
+        record(&mut all, Duration::from_secs(300));
+        let percentiles = Percentiles::of(&all);
+        assert_eq!(percentiles.count, 1001);
+        for (got, expect) in [
+            (percentiles.p50_us, 501_000.0),
+            (percentiles.p90_us, 901_000.0),
+            (percentiles.max_us, 300_000_000.0),
+        ] {
+            assert!((got / expect - 1.0).abs() < 0.002, "{got} is not {expect}");
+        }
+    }
+
+    #[test]
+    fn a_result_that_cannot_be_written_leaves_nothing() {
+        let missing = Path::new("/proc/no-such-folder/result.json");
+        assert!(save(Some(missing), &1).is_err());
+        assert!(save(None, &1).is_ok());
+    }
+}

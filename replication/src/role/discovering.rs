@@ -1,0 +1,220 @@
+//! A learner finds its leader's epoch: connect, introduce, promise (`zab-wire` 2.2, 2.3).
+
+use std::time::Duration;
+
+use model::{Epoch, Mono, ServerId, Zxid};
+
+use crate::body::{Body, Plant, send};
+use crate::input::{Epochs, Input};
+use crate::output::{LinkId, Output, Port};
+use crate::role::looking::Looking;
+use crate::role::synchronizing::Synchronizing;
+use crate::role::{Broken, Role};
+use crate::timers::Timer;
+use crate::wire::handshake::{LearnerInfo, PROTOCOL_VERSION};
+use crate::wire::packet::{Packet, PacketBuffer};
+
+/// Attempts to connect to a leader before it is given up.
+const ATTEMPTS: u32 = 5;
+/// Pause between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Getting in touch with the elected leader.
+#[derive(Debug)]
+pub(crate) struct Discovering {
+    leader: ServerId,
+    attempts: u32,
+    stage: Stage,
+    packets: PacketBuffer,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The leader is not reachable yet.
+    Pausing,
+    Dialing(LinkId),
+    /// Introduced; the leader's epoch is awaited.
+    Introduced(LinkId),
+    /// The promise is on its way to the disk.
+    Promising(LinkId, Epoch),
+}
+
+impl Discovering {
+    pub(crate) fn enter(
+        leader: ServerId,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        body.timers.set(Timer::Barrier, now + body.init_limit());
+        let packets = PacketBuffer::default();
+        let role = Discovering { leader, attempts: 0, stage: Stage::Pausing, packets };
+        role.dial(body, now, out)
+    }
+
+    fn dial(mut self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        let member = body.config.members.member(self.leader);
+        let to = member.map(|member| member.quorum_addresses()).unwrap_or_default();
+        if self.attempts == ATTEMPTS || to.is_empty() {
+            return Looking::enter(body, now, out);
+        }
+        self.attempts += 1;
+        let link = body.mesh.new_link();
+        self.stage = Stage::Dialing(link);
+        out.push(Output::Dial { link, peer: self.leader, port: Port::Quorum, to });
+        Role::Discovering(self)
+    }
+
+    fn link(&self) -> Option<LinkId> {
+        match self.stage {
+            Stage::Pausing => None,
+            Stage::Dialing(link) | Stage::Introduced(link) | Stage::Promising(link, _) => {
+                Some(link)
+            }
+        }
+    }
+
+    fn give_up(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        if let Some(link) = self.link() {
+            out.push(Output::Close { link });
+        }
+        Looking::enter(body, now, out)
+    }
+
+    pub(crate) fn on_input(
+        mut self,
+        body: &mut Body,
+        now: Mono,
+        input: Input,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        match input {
+            Input::Connected { link } if self.stage == Stage::Dialing(link) => {
+                self.stage = Stage::Introduced(link);
+                introduce(link, body, out);
+                Role::Discovering(self)
+            }
+            Input::Disconnected { link } if self.stage == Stage::Dialing(link) => {
+                self.stage = Stage::Pausing;
+                body.timers.set(Timer::Redial, now + PAUSE);
+                Role::Discovering(self)
+            }
+            Input::Disconnected { link } if self.link() == Some(link) => {
+                Looking::enter(body, now, out)
+            }
+            Input::Received { link, bytes } if self.link() == Some(link) => {
+                self.packets.push(&bytes);
+                match self.stage {
+                    Stage::Introduced(link) => self.on_leader_info(link, body, now, out),
+                    Stage::Pausing | Stage::Dialing(_) | Stage::Promising(..) => {
+                        Role::Discovering(self)
+                    }
+                }
+            }
+            Input::EpochsSaved(_) => match self.stage {
+                Stage::Promising(link, epoch) if body.saving.is_none() => {
+                    self.acknowledge(link, epoch, body, now, out)
+                }
+                Stage::Pausing
+                | Stage::Dialing(_)
+                | Stage::Introduced(_)
+                | Stage::Promising(..) => Role::Discovering(self),
+            },
+            Input::Connected { link } | Input::Accepted { link, .. } => {
+                out.push(Output::Close { link });
+                Role::Discovering(self)
+            }
+            Input::Abdicate => self.give_up(body, now, out),
+            Input::Tick
+            | Input::Propose(_)
+            | Input::Appended { .. }
+            | Input::Truncated { .. }
+            | Input::SnapshotInstalled { .. }
+            | Input::SnapshotSent { .. }
+            | Input::Received { .. }
+            | Input::Disconnected { .. }
+            | Input::Forward(_)
+            | Input::Revalidate { .. }
+            | Input::Touches(_)
+            | Input::SyncReached { .. }
+            | Input::RevalidatedFor { .. } => Role::Discovering(self),
+        }
+    }
+
+    pub(crate) fn on_timer(
+        self,
+        body: &mut Body,
+        now: Mono,
+        timer: Timer,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        match timer {
+            Timer::Redial => self.dial(body, now, out),
+            Timer::Barrier => self.give_up(body, now, out),
+            Timer::Notify
+            | Timer::Finalize
+            | Timer::ReadLimit
+            | Timer::HalfTick
+            | Timer::LinkSetup => Role::Discovering(self),
+        }
+    }
+
+    /// The leader names its epoch; nothing may be acknowledged before the promise is durable.
+    fn on_leader_info(
+        mut self,
+        link: LinkId,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        let epoch = match self.packets.next(body.config.data_bytes_max) {
+            Ok(None) => return Role::Discovering(self),
+            Ok(Some(Packet::LeaderInfo { zxid, .. })) => Ok(zxid.epoch()),
+            Ok(Some(_)) => Err(Broken::Unexpected("the leader must name its epoch first")),
+            Err(error) => Err(error.into()),
+        };
+        match epoch {
+            Ok(epoch) if epoch > body.epochs.accepted => {
+                self.stage = Stage::Promising(link, epoch);
+                let current = body.epochs.current;
+                body.save_epochs(Epochs { accepted: epoch, current }, out);
+                match body.planted(Plant::EpochNotSaved) {
+                    true => self.acknowledge(link, epoch, body, now, out),
+                    false => Role::Discovering(self),
+                }
+            }
+            Ok(epoch) if epoch == body.epochs.accepted => {
+                send(link, &Packet::AckEpoch { zxid: body.position(), epoch: -1 }, out);
+                Synchronizing::enter(self.leader, link, epoch, self.packets, body, now, out)
+            }
+            Ok(_) | Err(_) => self.give_up(body, now, out),
+        }
+    }
+
+    fn acknowledge(
+        self,
+        link: LinkId,
+        epoch: Epoch,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        let current = body.epochs.current.0 as i32;
+        send(link, &Packet::AckEpoch { zxid: body.position(), epoch: current }, out);
+        Synchronizing::enter(self.leader, link, epoch, self.packets, body, now, out)
+    }
+}
+
+fn introduce(link: LinkId, body: &Body, out: &mut Vec<Output>) {
+    let learner = LearnerInfo {
+        server: i64::from(body.me().0),
+        protocol: PROTOCOL_VERSION,
+        config_version: body.config.members.version(),
+    };
+    let zxid = Zxid::new(body.epochs.accepted, 0);
+    let packet = match body.config.members.is_observer(body.me()) {
+        true => Packet::ObserverInfo { zxid, learner },
+        false => Packet::FollowerInfo { zxid, learner },
+    };
+    send(link, &packet, out);
+}

@@ -1,0 +1,118 @@
+//! The roles: each state of the protocol is a type that consumes itself when it is left.
+//!
+//! ```text
+//!                 +--------------- leader lost, limit passed -----------------+
+//!                 v                                                           |
+//!            Looking --- leader found ---> Discovering -> Synchronizing -> Following / Observing
+//!              ^  |
+//!              |  +----- elected --------> Leading (epoch, history, broadcast)
+//!              +-- no quorum --------------+
+//! ```
+
+pub(crate) mod discovering;
+pub(crate) mod following;
+pub(crate) mod leading;
+pub(crate) mod looking;
+pub(crate) mod observing;
+pub(crate) mod synchronizing;
+pub(crate) mod uplink;
+
+use model::Mono;
+
+use crate::body::Body;
+use crate::input::Input;
+use crate::mesh::Heard;
+use crate::output::Output;
+use crate::timers::Timer;
+use crate::wire::WireError;
+
+use discovering::Discovering;
+use following::Following;
+use leading::Leading;
+use looking::Looking;
+use observing::Observing;
+use synchronizing::Synchronizing;
+
+/// The current state.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Looking(Looking),
+    Discovering(Discovering),
+    Synchronizing(Box<Synchronizing>),
+    Following(Box<Following>),
+    Observing(Box<Observing>),
+    Leading(Box<Leading>),
+}
+
+/// Why a peer cannot be talked to any longer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Broken {
+    /// Bytes that mean nothing.
+    Wire(WireError),
+    /// A packet that must not come now, with what was wrong.
+    Unexpected(&'static str),
+}
+
+impl From<WireError> for Broken {
+    fn from(error: WireError) -> Broken {
+        Broken::Wire(error)
+    }
+}
+
+impl Role {
+    pub(crate) fn on_input(
+        self,
+        body: &mut Body,
+        now: Mono,
+        input: Input,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        match self {
+            Role::Looking(role) => role.on_input(body, now, input, out),
+            Role::Discovering(role) => role.on_input(body, now, input, out),
+            Role::Synchronizing(role) => role.on_input(body, now, input, out),
+            Role::Following(role) => role.on_input(body, now, input, out),
+            Role::Observing(role) => role.on_input(body, now, input, out),
+            Role::Leading(role) => role.on_input(body, now, input, out),
+        }
+    }
+
+    pub(crate) fn on_timer(
+        self,
+        body: &mut Body,
+        now: Mono,
+        timer: Timer,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        match self {
+            Role::Looking(role) => role.on_timer(body, now, timer, out),
+            Role::Discovering(role) => role.on_timer(body, now, timer, out),
+            Role::Synchronizing(role) => role.on_timer(body, now, timer, out),
+            Role::Following(role) => role.on_timer(body, now, timer, out),
+            Role::Observing(role) => role.on_timer(body, now, timer, out),
+            Role::Leading(role) => role.on_timer(body, now, timer, out),
+        }
+    }
+
+    /// A vote arrived. Only a server that looks for a leader weighs it; the others say what they
+    /// know.
+    pub(crate) fn on_heard(
+        self,
+        body: &mut Body,
+        now: Mono,
+        heard: &Heard,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        match self {
+            Role::Looking(role) => role.on_heard(body, now, heard, out),
+            role @ (Role::Discovering(_)
+            | Role::Synchronizing(_)
+            | Role::Following(_)
+            | Role::Observing(_)
+            | Role::Leading(_)) => {
+                looking::tell(body, now, heard, out);
+                role
+            }
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! A learner takes over the leader's history (`zab-wire` 2.9, as ZooKeeper 3.9.4 does it).
+//!
+//! Order of what becomes durable: history, then the epoch, then the acknowledgement. Nothing is
+//! reported as committed before UPTODATE, because before that the leader may be one that never
+//! gets a quorum.
+
+use std::collections::VecDeque;
+
+use model::{Epoch, Mono, ServerId, Zxid};
+
+use crate::body::{Body, Gather, Plant, send};
+use crate::input::{Epochs, Input};
+use crate::output::{LinkId, Output};
+use crate::role::following::Following;
+use crate::role::looking::Looking;
+use crate::role::observing::Observing;
+use crate::role::uplink::Uplink;
+use crate::role::{Broken, Role};
+use crate::timers::Timer;
+use crate::wire::packet::{Packet, PacketBuffer};
+use crate::wire::snapshot::SnapshotScanner;
+
+/// Uncommitted entries a leader may have on their way to a server that synchronizes.
+const PENDING_MAX: usize = 1 << 20;
+
+/// Taking over history.
+#[derive(Debug)]
+pub(crate) struct Synchronizing {
+    leader: ServerId,
+    link: LinkId,
+    epoch: Epoch,
+    packets: PacketBuffer,
+    source: Source,
+    step: Step,
+    /// Last entry seen, against gaps; unknown directly after a snapshot.
+    last: Option<Zxid>,
+    /// Entries proposed and not handed on.
+    pending: VecDeque<(Zxid, Vec<u8>)>,
+    /// How many of them are committed; only after NEWLEADER.
+    pending_committed: usize,
+    gather: Gather,
+}
+
+/// Where the history comes from.
+#[derive(Debug)]
+enum Source {
+    Undecided,
+    /// The own log, to which entries are appended.
+    Log,
+    /// A snapshot that is arriving.
+    Stream {
+        scanner: SnapshotScanner,
+        at: Zxid,
+    },
+    /// A snapshot that has arrived, to which entries are applied.
+    Snapshot {
+        at: Zxid,
+    },
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// Packets.
+    Reading,
+    Truncating {
+        to: Zxid,
+    },
+    Installing,
+    /// The appended history is not durable yet.
+    Flushing,
+    SavingEpoch,
+    /// NEWLEADER is acknowledged; `at` is where the history ended then. UPTODATE.
+    Acknowledged {
+        at: Zxid,
+    },
+}
+
+impl Synchronizing {
+    pub(crate) fn enter(
+        leader: ServerId,
+        link: LinkId,
+        epoch: Epoch,
+        packets: PacketBuffer,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        body.timers.stop(Timer::Barrier);
+        body.timers.set(Timer::ReadLimit, now + body.init_limit());
+        let role = Box::new(Synchronizing {
+            leader,
+            link,
+            epoch,
+            packets,
+            source: Source::Undecided,
+            step: Step::Reading,
+            last: None,
+            pending: VecDeque::new(),
+            pending_committed: 0,
+            gather: Gather::default(),
+        });
+        role.read(body, now, out)
+    }
+
+    pub(crate) fn on_input(
+        mut self: Box<Self>,
+        body: &mut Body,
+        now: Mono,
+        input: Input,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        match input {
+            Input::Received { link, bytes } if link == self.link => {
+                self.packets.push(&bytes);
+                let limit = match self.step {
+                    Step::Acknowledged { .. } => body.sync_limit(),
+                    Step::Reading
+                    | Step::Truncating { .. }
+                    | Step::Installing
+                    | Step::Flushing
+                    | Step::SavingEpoch => body.init_limit(),
+                };
+                body.timers.set(Timer::ReadLimit, now + limit);
+                self.read(body, now, out)
+            }
+            Input::Disconnected { link } if link == self.link => self.leave(body, now, out),
+            Input::Truncated { end } => match self.step {
+                Step::Truncating { to } if end == to => {
+                    self.step = Step::Reading;
+                    self.read(body, now, out)
+                }
+                Step::Truncating { .. } => {
+                    // The log did not contain the entry: nothing of it can be relied upon.
+                    body.trusted = false;
+                    self.give_up(body, now, out)
+                }
+                Step::Reading
+                | Step::Installing
+                | Step::Flushing
+                | Step::SavingEpoch
+                | Step::Acknowledged { .. } => Role::Synchronizing(self),
+            },
+            Input::SnapshotInstalled { .. } if self.step == Step::Installing => {
+                self.flush(body, now, out);
+                self.read(body, now, out)
+            }
+            Input::Appended { .. } if self.step == Step::Flushing => {
+                self.flush(body, now, out);
+                self.read(body, now, out)
+            }
+            Input::EpochsSaved(_) if self.step == Step::SavingEpoch => {
+                self.acknowledge(body, now, out);
+                self.read(body, now, out)
+            }
+            Input::Abdicate => self.give_up(body, now, out),
+            Input::Connected { link } | Input::Accepted { link, .. } => {
+                out.push(Output::Close { link });
+                Role::Synchronizing(self)
+            }
+            Input::Tick
+            | Input::Propose(_)
+            | Input::Appended { .. }
+            | Input::EpochsSaved(_)
+            | Input::SnapshotInstalled { .. }
+            | Input::SnapshotSent { .. }
+            | Input::Received { .. }
+            | Input::Disconnected { .. }
+            | Input::Forward(_)
+            | Input::Revalidate { .. }
+            | Input::Touches(_)
+            | Input::SyncReached { .. }
+            | Input::RevalidatedFor { .. } => Role::Synchronizing(self),
+        }
+    }
+
+    pub(crate) fn on_timer(
+        self: Box<Self>,
+        body: &mut Body,
+        now: Mono,
+        timer: Timer,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        match timer {
+            Timer::ReadLimit => self.give_up(body, now, out),
+            Timer::Notify
+            | Timer::Finalize
+            | Timer::Barrier
+            | Timer::Redial
+            | Timer::HalfTick
+            | Timer::LinkSetup => Role::Synchronizing(self),
+        }
+    }
+
+    fn give_up(self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        out.push(Output::Close { link: self.link });
+        self.leave(body, now, out)
+    }
+
+    fn leave(self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        match (&self.source, self.step) {
+            (Source::Stream { .. }, _) | (Source::Snapshot { .. }, Step::Reading) => {
+                out.push(Output::SnapshotAbandoned);
+            }
+            (Source::Undecided | Source::Log | Source::Snapshot { .. }, _) => {}
+        }
+        Looking::enter(body, now, out)
+    }
+
+    /// Takes what has arrived, as far as nothing has to be waited for.
+    fn read(mut self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        let mut packets = std::mem::take(&mut self.packets);
+        let result = self.take_packets(&mut packets, body, now, out);
+        self.packets = packets;
+        match result {
+            Ok(false) => {
+                if self.step == Step::Reading {
+                    self.hand_on(body, out);
+                }
+                Role::Synchronizing(self)
+            }
+            Ok(true) => self.activate(body, now, out),
+            Err(_) => self.give_up(body, now, out),
+        }
+    }
+
+    /// True when the leader says that this server is up to date.
+    fn take_packets(
+        &mut self,
+        packets: &mut PacketBuffer,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Result<bool, Broken> {
+        loop {
+            match self.step {
+                Step::Reading | Step::Acknowledged { .. } => {}
+                Step::Truncating { .. } | Step::Installing | Step::Flushing | Step::SavingEpoch => {
+                    return Ok(false);
+                }
+            }
+            if let Source::Stream { scanner, at } = &mut self.source {
+                let at = *at;
+                let scanned = scanner.scan(packets.rest())?;
+                if scanned.consumed > 0 {
+                    let piece = packets.rest()[..scanned.consumed].to_vec();
+                    out.push(Output::SnapshotPiece(piece));
+                    packets.skip(scanned.consumed);
+                }
+                if !scanned.complete {
+                    return Ok(false);
+                }
+                out.push(Output::SnapshotEnd);
+                self.source = Source::Snapshot { at };
+            }
+            let Some(packet) = packets.next(body.config.data_bytes_max)? else { return Ok(false) };
+            if self.on_packet(packet, body, now, out)? {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn on_packet(
+        &mut self,
+        packet: Packet<'_>,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Result<bool, Broken> {
+        let undecided = matches!(self.source, Source::Undecided);
+        match packet {
+            Packet::Diff { .. } if undecided => {
+                self.source = Source::Log;
+                self.last = Some(body.history.appended());
+            }
+            Packet::Trunc { zxid } if undecided => {
+                self.source = Source::Log;
+                self.last = Some(zxid);
+                if zxid > body.history.appended() {
+                    return Err(Broken::Unexpected("truncation beyond the end"));
+                }
+                if zxid < body.history.appended() {
+                    body.rebuilding = true;
+                    self.step = Step::Truncating { to: zxid };
+                    out.push(Output::TruncateTo { to: zxid });
+                }
+            }
+            Packet::Snap { zxid } if undecided => {
+                let scanner = SnapshotScanner::new(body.config.data_bytes_max);
+                self.source = Source::Stream { scanner, at: zxid };
+                out.push(Output::SnapshotBegin { at: zxid });
+            }
+            Packet::Ping { .. } | Packet::Sync | Packet::Revalidate(_) => {}
+            _ if undecided => return Err(Broken::Unexpected("neither DIFF nor TRUNC nor SNAP")),
+            Packet::Proposal { zxid, entry } => self.on_proposal(zxid, entry)?,
+            Packet::Commit { zxid } | Packet::CommitAndActivate { zxid, .. } => {
+                self.on_commit(zxid)?;
+            }
+            Packet::Inform { zxid, entry } | Packet::InformAndActivate { zxid, entry, .. } => {
+                self.on_proposal(zxid, entry)?;
+                self.on_commit(zxid)?;
+            }
+            Packet::NewLeader { zxid, .. } if self.step == Step::Reading => {
+                if zxid != Zxid::new(self.epoch, 0) {
+                    return Err(Broken::Unexpected("another epoch than promised"));
+                }
+                self.on_new_leader(body, now, out);
+            }
+            Packet::UpToDate if self.step != Step::Reading => return Ok(true),
+            Packet::NewLeader { .. }
+            | Packet::UpToDate
+            | Packet::Diff { .. }
+            | Packet::Trunc { .. }
+            | Packet::Snap { .. }
+            | Packet::Request { .. }
+            | Packet::Ack { .. }
+            | Packet::FollowerInfo { .. }
+            | Packet::ObserverInfo { .. }
+            | Packet::LeaderInfo { .. }
+            | Packet::AckEpoch { .. } => return Err(Broken::Unexpected("out of turn")),
+        }
+        Ok(false)
+    }
+
+    /// Entries come without gaps inside an epoch; a newer epoch may begin anywhere.
+    fn on_proposal(&mut self, zxid: Zxid, entry: &[u8]) -> Result<(), Broken> {
+        let follows =
+            self.last.is_none_or(|last| zxid == last.next() || zxid.epoch() > last.epoch())
+                && zxid.epoch() <= self.epoch;
+        if !follows || zxid.counter() == 0 {
+            return Err(Broken::Unexpected("gap in the history"));
+        }
+        if self.pending.len() == PENDING_MAX {
+            return Err(Broken::Unexpected("too many uncommitted entries"));
+        }
+        self.last = Some(zxid);
+        self.pending.push_back((zxid, entry.to_vec()));
+        Ok(())
+    }
+
+    /// Commits come in the order of the proposals.
+    fn on_commit(&mut self, zxid: Zxid) -> Result<(), Broken> {
+        let known = match self.source {
+            Source::Snapshot { at } => self.last.map_or(at, |last| last.max(at)),
+            Source::Undecided | Source::Log | Source::Stream { .. } => {
+                self.last.unwrap_or(Zxid::ZERO)
+            }
+        };
+        match self.pending.get(self.pending_committed) {
+            Some((head, _)) if *head == zxid => {}
+            Some((head, _)) if *head < zxid => {
+                return Err(Broken::Unexpected("commit out of order"));
+            }
+            // Said again about something that is there.
+            Some(_) | None if zxid <= known => return Ok(()),
+            Some(_) | None => return Err(Broken::Unexpected("commit of an unknown entry")),
+        }
+        if self.step == Step::Reading {
+            let (zxid, entry) = self.pending.pop_front().expect("it is the head");
+            self.gather.push(zxid, &entry);
+            if let Source::Snapshot { at } = &mut self.source {
+                *at = (*at).max(zxid);
+            }
+        } else {
+            self.pending_committed += 1;
+        }
+        Ok(())
+    }
+
+    /// Committed history goes where it belongs while it arrives.
+    fn hand_on(&mut self, body: &mut Body, out: &mut Vec<Output>) {
+        for batch in self.gather.take() {
+            match self.source {
+                Source::Log => body.append(batch, out),
+                Source::Undecided | Source::Stream { .. } | Source::Snapshot { .. } => {
+                    out.push(Output::SnapshotReplay(batch));
+                }
+            }
+        }
+    }
+
+    /// The history is complete.
+    fn on_new_leader(&mut self, body: &mut Body, now: Mono, out: &mut Vec<Output>) {
+        self.hand_on(body, out);
+        match self.source {
+            Source::Snapshot { at } => {
+                body.rebuilding = true;
+                self.step = Step::Installing;
+                out.push(Output::InstallSnapshot { at });
+            }
+            Source::Log if body.planted(Plant::HistoryAckedEarly) => {
+                let current = self.epoch;
+                body.save_epochs(Epochs { accepted: body.epochs.accepted, current }, out);
+                self.acknowledge(body, now, out);
+            }
+            Source::Undecided | Source::Log | Source::Stream { .. } => self.flush(body, now, out),
+        }
+    }
+
+    /// Once everything is durable, saves the epoch, and after that acknowledges.
+    fn flush(&mut self, body: &mut Body, now: Mono, out: &mut Vec<Output>) {
+        if body.history.durable() < body.history.appended() || body.rebuilding {
+            self.step = Step::Flushing;
+        } else if body.epochs.current != self.epoch {
+            self.step = Step::SavingEpoch;
+            let accepted = body.epochs.accepted.max(self.epoch);
+            body.save_epochs(Epochs { accepted, current: self.epoch }, out);
+            if body.planted(Plant::EpochNotSaved) {
+                self.acknowledge(body, now, out);
+            }
+        } else {
+            self.acknowledge(body, now, out);
+        }
+    }
+
+    fn acknowledge(&mut self, body: &mut Body, now: Mono, out: &mut Vec<Output>) {
+        let at = body.history.appended();
+        self.step = Step::Acknowledged { at };
+        body.timers.set(Timer::ReadLimit, now + body.sync_limit());
+        send(self.link, &Packet::Ack { zxid: Zxid::new(self.epoch, 0) }, out);
+    }
+
+    /// The leader is established and this server is part of it.
+    fn activate(mut self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        let Step::Acknowledged { at } = self.step else {
+            return self.give_up(body, now, out);
+        };
+        if at < body.history.committed() {
+            let committed = body.history.committed();
+            let lost = format!(
+                "the leader of {:?} ends at {at:?}, {committed:?} was committed",
+                self.epoch
+            );
+            out.push(Output::Halt(lost));
+            return self.give_up(body, now, out);
+        }
+        send(self.link, &Packet::Ack { zxid: Zxid::new(self.epoch, 0) }, out);
+        body.vote.peer_epoch = i64::from(self.epoch.0);
+        let observer = body.config.members.is_observer(body.me());
+        let committed = self.pending.iter().take(self.pending_committed).last();
+        let agreed = committed.map_or(at, |(zxid, _)| *zxid).max(at);
+        body.commit(agreed, out);
+        let uplink = Uplink::new(self.leader, self.link, self.epoch, self.packets, agreed, at);
+        let keep = if observer { self.pending_committed } else { self.pending.len() };
+        for (zxid, entry) in self.pending.drain(..).take(keep) {
+            if zxid > body.history.appended() {
+                self.gather.push(zxid, &entry);
+            }
+        }
+        for batch in self.gather.take() {
+            body.append(batch, out);
+        }
+        match observer {
+            true => Observing::enter(uplink, body, now, out),
+            false => Following::enter(uplink, body, now, out),
+        }
+    }
+}

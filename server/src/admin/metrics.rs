@@ -1,0 +1,147 @@
+//! The values of `mntr` (`client-protocol` 9.4): only what is really measured.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::CoreFacts;
+use super::four_letter::{decimal, role_name};
+use crate::link::ShardReport;
+
+/// Count, sum and extremes of a series of numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    count: u64,
+    sum: u64,
+    min: u64,
+    max: u64,
+}
+
+impl Summary {
+    /// Adds a number.
+    pub fn record(&mut self, value: u64) {
+        self.min = if self.count == 0 { value } else { self.min.min(value) };
+        self.max = self.max.max(value);
+        self.sum += value;
+        self.count += 1;
+    }
+
+    fn average(&self) -> f64 {
+        self.sum as f64 / self.count.max(1) as f64
+    }
+}
+
+/// What the core counts.
+#[derive(Clone, Debug, Default)]
+pub struct CoreMetrics {
+    /// Counters, by ZooKeeper's names.
+    pub counters: Vec<(&'static str, u64)>,
+    /// Series, by ZooKeeper's names.
+    pub summaries: Vec<(&'static str, Summary)>,
+}
+
+/// Counters of all shards: sums, but extremes for names that say so.
+fn merged(reports: &[ShardReport]) -> BTreeMap<&'static str, u64> {
+    let mut all = BTreeMap::new();
+    for &(name, value) in reports.iter().flat_map(|report| &report.counters) {
+        all.entry(name)
+            .and_modify(|have: &mut u64| {
+                *have = if name.starts_with("max_") || name.starts_with("last_") {
+                    value.max(*have)
+                } else if name.starts_with("min_") {
+                    value.min(*have)
+                } else {
+                    value + *have
+                };
+            })
+            .or_insert(value);
+    }
+    all
+}
+
+/// The text of `mntr`.
+pub fn monitor(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
+    let latency = super::four_letter::latency(reports);
+    let sum = |of: fn(&ShardReport) -> u64| reports.iter().map(of).sum::<u64>();
+    let tables = facts.state.tables();
+    let shards = merged(reports);
+    let mut text = String::new();
+    let mut line = |key: &str, value: &dyn std::fmt::Display| {
+        let _ = writeln!(text, "zk_{key}\t{value}");
+    };
+    line("version", &facts.version_text);
+    line("server_state", &role_name(facts.role));
+    line("avg_latency", &decimal(latency.average()));
+    line("max_latency", &latency.max);
+    line("min_latency", &latency.min);
+    line("packets_received", &sum(|r| r.received));
+    line("packets_sent", &sum(|r| r.sent));
+    line("num_alive_connections", &sum(|r| r.connection_count));
+    line("outstanding_requests", &sum(|r| r.outstanding));
+    line("uptime", &facts.uptime_ms);
+    line("znode_count", &facts.state.node_count());
+    line("watch_count", &sum(|r| r.watch_count));
+    line("ephemerals_count", &tables.ephemeral_count);
+    line("approximate_data_size", &facts.state.data_bytes());
+    line("global_sessions", &facts.session_count);
+    // There are no local sessions, no TLS and no connection throttle.
+    line("local_sessions", &0);
+    line("outstanding_tls_handshake", &0);
+    line("connection_drop_probability", &"0.0");
+    line("open_file_descriptor_count", &facts.host.open_fds);
+    line("max_file_descriptor_count", &facts.host.max_fds);
+    // Upstream's word for "none yet", until a shard reports one.
+    for key in ["last_client_response_size", "max_client_response_size", "min_client_response_size"]
+    {
+        if !shards.contains_key(key) {
+            line(key, &-1);
+        }
+    }
+    if !shards.contains_key("auth_failed_count") {
+        line("auth_failed_count", &0);
+    }
+    for (name, value) in shards {
+        line(name, &value);
+    }
+    for (name, value) in &facts.measured.counters {
+        line(name, value);
+    }
+    for (name, summary) in &facts.measured.summaries {
+        line(&format!("avg_{name}"), &decimal(summary.average()));
+        line(&format!("min_{name}"), &summary.min);
+        line(&format!("max_{name}"), &summary.max);
+        line(&format!("cnt_{name}"), &summary.count);
+        line(&format!("sum_{name}"), &summary.sum);
+    }
+    text
+}
+
+/// Joins the shards' (min, sum, max, count).
+pub(super) fn join(parts: impl Iterator<Item = (u64, u64, u64, u64)>) -> Summary {
+    let mut all = Summary::default();
+    for (min, sum, max, count) in parts.filter(|part| part.3 > 0) {
+        all.min = if all.count == 0 { min } else { all.min.min(min) };
+        all.max = all.max.max(max);
+        all.sum += sum;
+        all.count += count;
+    }
+    all
+}
+
+/// Parts of a summary that the words print.
+pub(super) struct Latency {
+    pub(super) min: u64,
+    pub(super) max: u64,
+    average: f64,
+}
+
+impl Latency {
+    pub(super) fn average(&self) -> f64 {
+        self.average
+    }
+}
+
+impl From<Summary> for Latency {
+    fn from(summary: Summary) -> Latency {
+        Latency { min: summary.min, max: summary.max, average: summary.average() }
+    }
+}

@@ -1,0 +1,202 @@
+//! ZooKeeper's keys that this server does not act on, and what becomes of each.
+//!
+//! A key that promises safety or security is never passed over in silence: either its value asks
+//! for nothing, or the start is refused.
+
+/// What becomes of a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// Accepted; concerns something inside ZooKeeper that has no counterpart here.
+    Inside(&'static str),
+    /// Accepted; matters only between the servers of an ensemble.
+    Ensemble,
+    /// Accepted with a warning: the feature is not there, and nothing is less safe without it.
+    Missing(&'static str),
+    /// Accepted if the value is one of these, refused otherwise.
+    Only(&'static [&'static str], &'static str),
+}
+
+const OFF: &[&str] = &["false", "no", ""];
+
+use Fate::{Ensemble, Inside, Missing, Only};
+
+const TLS: Fate = Missing("TLS listener not available yet: not listening");
+const SNAPSHOTS: Fate = Inside("snapshots and logs are removed as soon as newer ones cover them");
+const THREADS: Fate = Inside("there is one executor per shard (ringkeeper.shards)");
+const CACHES: Fate = Inside("replies are encoded from the tree itself, nothing is cached");
+const GROUPING: Fate = Inside("a batch is written when the previous write completes");
+const WATCHES: Fate = Inside("watches are tables of each shard");
+const REQUESTS: Fate = Missing("requests are bounded per connection only");
+const CONNECTIONS: Fate = Missing("connections are bounded by maxClientCnxns and maxCnxns only");
+const ADMIN: Fate = Missing("the HTTP admin server is not available yet: not listening");
+const KERBEROS: Fate = Missing("SASL is not available yet");
+
+/// Keys without their `zookeeper.` prefix. One that ends in a dot stands for all that begin so.
+pub(super) const FATES: &[(&str, Fate)] = &[
+    ("admin.", ADMIN),
+    ("allowSaslFailedClients", KERBEROS),
+    ("audit.enable", Missing("the audit log is not available yet: nothing is recorded")),
+    ("audit.impl.class", Missing("the audit log is not available yet")),
+    ("autopurge.purgeInterval", SNAPSHOTS),
+    ("bitHashCacheSize", WATCHES),
+    ("client.certReload", TLS),
+    ("client.portUnification", TLS),
+    ("clientTcpKeepAlive", Missing("sessions notice dead clients; no probes are sent")),
+    ("closeSessionTxn.enabled", Inside("closing transactions always list their ephemerals")),
+    ("cnxTimeout", Ensemble),
+    ("commitLogCount", Ensemble),
+    ("commitProcessor.", THREADS),
+    ("connectToLearnerMasterLimit", Ensemble),
+    ("connection_throttle_", CONNECTIONS),
+    ("controllerPort", Inside("belongs to ZooKeeper's own tests")),
+    ("datadir.autocreate", Inside("data directories are created when missing")),
+    ("db.autocreate", Inside("an empty data directory is a fresh database")),
+    ("digest.enabled", Inside("the state digest is always kept")),
+    ("DigestAuthenticationProvider.digestAlg", Only(&["SHA1", "SHA-1"], "only SHA1 is known")),
+    (
+        "dynamicConfigFile",
+        Only(&[""], "ensembles are not available yet, nor is their dynamic file"),
+    ),
+    ("electionPortBindRetry", Ensemble),
+    ("emulate353TTLNodes", Only(OFF, "the old layout of TTL owners is not known")),
+    ("enableEagerACLCheck", Inside("requests are judged once, in order")),
+    ("enforce.auth.enabled", Only(OFF, "clients cannot be required to authenticate yet")),
+    ("enforce.auth.schemes", Missing("clients cannot be required to authenticate yet")),
+    ("ensembleAuthName", Missing("the ensemble scheme is not available yet")),
+    ("fastleader.", Ensemble),
+    ("fips-mode", Inside("concerns Java's cryptography")),
+    ("flushDelay", GROUPING),
+    ("follower.", Ensemble),
+    ("forceSnapshotSync", Ensemble),
+    ("forward_learner_requests_to_commit_processor_disabled", Ensemble),
+    ("fsync.warningthresholdms", Missing("slow log writes are measured, not logged, so far")),
+    ("globalOutstandingLimit", Inside("requests are bounded per connection and per shard")),
+    ("initLimit", Ensemble),
+    ("intBufferStartingSizeBytes", Inside("concerns Java's buffers")),
+    ("IPAuthenticationProvider.usexforwardedfor", ADMIN),
+    ("jmx.", Inside("there is no JMX")),
+    ("jute.maxbuffer.extrasize", Inside("entries between servers have no limit of their own")),
+    ("jvm.pause.monitor", Inside("there is no JVM")),
+    ("jvm.pause.", Inside("there is no JVM")),
+    ("kerberos.", KERBEROS),
+    ("largeRequestMaxBytes", REQUESTS),
+    ("largeRequestThreshold", REQUESTS),
+    ("leader.", Ensemble),
+    ("leaderConnectDelayDuringRetryMs", Ensemble),
+    ("leaderServes", Ensemble),
+    ("learner.", Ensemble),
+    ("letAnySaslUserDoX", Only(&["", "false"], "SASL users get no rights that were not granted")),
+    ("localSessionsEnabled", Missing("all sessions are global")),
+    ("localSessionsUpgradingEnabled", Missing("all sessions are global")),
+    ("maxBatchSize", GROUPING),
+    ("maxGetChildrenResponseCacheSize", CACHES),
+    ("maxInProcessingDeadWatchers", WATCHES),
+    ("maxResponseCacheSize", CACHES),
+    ("maxWriteQueuePollTime", GROUPING),
+    ("messageTracker.", Ensemble),
+    ("metricsProvider.", Missing("metrics are served by mntr only, so far")),
+    ("multiAddress.", Ensemble),
+    ("netty.", Inside("there is no Netty")),
+    ("nio.", THREADS),
+    ("observer.", Ensemble),
+    ("observerMaster.", Ensemble),
+    ("observerMasterPort", Ensemble),
+    ("oraclePath", Ensemble),
+    ("pathStats.", Missing("paths are not counted")),
+    ("peerType", Ensemble),
+    ("portUnification", Ensemble),
+    ("quorum.", Ensemble),
+    ("quorumCnxnTimeoutMs", Ensemble),
+    ("quorumListenOnAllIPs", Ensemble),
+    ("readonlymode.enabled", Missing("a server without a quorum does not serve reads yet")),
+    ("request_", REQUESTS),
+    ("request_throttler.shutdownTimeout", REQUESTS),
+    ("requireKerberosConfig", KERBEROS),
+    ("sasl.", KERBEROS),
+    ("SASLAuthenticationProvider.superPassword", KERBEROS),
+    ("secureClientPort", TLS),
+    ("secureClientPortAddress", TLS),
+    ("security.auth_to_local", KERBEROS),
+    ("serializeLastProcessedZxid.enabled", Inside("snapshots are exact at their zxid")),
+    ("serverCnxnFactory", Inside("there is one network layer")),
+    ("sessionRequireClientSASLAuth", Only(OFF, "clients cannot be required to use SASL yet")),
+    ("skipLearnerRequestToNextProcessor", Ensemble),
+    ("snapshot.compression.method", Inside("snapshots are mapped as they are")),
+    ("snapshot.trust.empty", Inside("checksums tell an empty database from a lost one")),
+    ("snapshotSizeFactor", Ensemble),
+    ("ssl.", TLS),
+    ("sslQuorum", Ensemble),
+    ("sslQuorumReloadCertFiles", Ensemble),
+    ("superUser", KERBEROS),
+    ("superUser.", KERBEROS),
+    ("syncEnabled", Ensemble),
+    ("syncLimit", Ensemble),
+    ("tcpKeepAlive", Ensemble),
+    ("test.", Inside("belongs to ZooKeeper's own tests")),
+    ("testingonly.", Only(&[""], "the first zxid cannot be chosen")),
+    ("throttled_op_wait_time", REQUESTS),
+    ("txnLogSizeLimitInKb", Inside("log segments have one size (preAllocSize)")),
+    ("watchManagerName", WATCHES),
+    ("watcherCleanIntervalInSeconds", WATCHES),
+    ("watcherCleanThreadsNum", WATCHES),
+    ("watcherCleanThreshold", WATCHES),
+    ("X509AuthenticationProvider.superUser", TLS),
+    ("clientCnxnSocket", Inside("concerns clients")),
+    ("client.secure", Inside("concerns clients")),
+    ("disableAutoWatchReset", Inside("concerns clients")),
+    ("request.timeout", Inside("concerns clients")),
+    ("server.principal", Inside("concerns clients")),
+    ("server.realm", Inside("concerns clients")),
+    ("kinit", Inside("concerns clients")),
+    // Headings of ZooKeeper's guide that do nothing in a zoo.cfg either (client-protocol 10.1).
+    ("advancedFlowControlEnabled", Inside("does nothing in ZooKeeper either")),
+    ("connectionDecreaseRatio", Inside("does nothing in ZooKeeper either")),
+    ("connectionDropDecrease", Inside("does nothing in ZooKeeper either")),
+    ("connectionDropIncrease", Inside("does nothing in ZooKeeper either")),
+    ("connectionFreezeTime", Inside("does nothing in ZooKeeper either")),
+    ("connectionMaxTokens", Inside("does nothing in ZooKeeper either")),
+    ("connectionTokenFillCount", Inside("does nothing in ZooKeeper either")),
+    ("connectionTokenFillTime", Inside("does nothing in ZooKeeper either")),
+    ("maxConcurrentDiffSyncs", Inside("does nothing in ZooKeeper either")),
+    ("maxConcurrentSnapSyncs", Inside("does nothing in ZooKeeper either")),
+    ("maxTimeToWaitForEpoch", Inside("does nothing in ZooKeeper either")),
+    ("requestStaleConnectionCheck", Inside("does nothing in ZooKeeper either")),
+    ("requestStaleLatencyCheck", Inside("does nothing in ZooKeeper either")),
+    ("requestThrottleDropStale", Inside("does nothing in ZooKeeper either")),
+    ("requestThrottleLimit", Inside("does nothing in ZooKeeper either")),
+    ("requestThrottleStallTime", Inside("does nothing in ZooKeeper either")),
+];
+
+/// The fate of a key, the most specific entry first.
+pub(super) fn fate(key: &str) -> Option<Fate> {
+    let exact = FATES.iter().find(|(name, _)| *name == key);
+    let family = || {
+        let family = |name: &str| name.ends_with(['.', '_']) && key.starts_with(name);
+        FATES.iter().filter(|(name, _)| family(name)).max_by_key(|(name, _)| name.len())
+    };
+    exact.or_else(family).map(|(_, fate)| *fate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_give_way_to_single_keys() {
+        let inside = |key| matches!(fate(key), Some(Inside(_)));
+        assert!(inside("nio.numWorkerThreads"));
+        assert!(inside("jute.maxbuffer.extrasize"));
+        assert_eq!(fate("server.1"), None, "no family of its own");
+        assert!(inside("server.realm"));
+        assert_eq!(fate("connection_throttle_tokens"), Some(CONNECTIONS));
+        assert_eq!(fate("nonsense"), None);
+    }
+
+    #[test]
+    fn no_key_has_two_fates() {
+        for (at, (name, _)) in FATES.iter().enumerate() {
+            let again = FATES[at + 1..].iter().any(|(other, _)| other == name);
+            assert!(!again, "{name}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What the operator wrote, and what it means.
+//!
+//! [`ZooCfg`] is the file as written, every value checked for its form; [`Resolved`] is what the
+//! server does with it. Every key of ZooKeeper's is acted on, or accepted with a reason that is
+//! logged, or refused; unknown keys warn, as in ZooKeeper.
+
+mod keys;
+mod properties;
+mod resolved;
+mod typed;
+
+pub use properties::{Property, parse};
+pub use resolved::{CommandLine, Host, LogBackend, Resolved, resolve};
+pub use typed::{Notice, Problems, ServerLine, ZooCfg};
+
+#[cfg(test)]
+mod tests;

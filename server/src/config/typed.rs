@@ -1,0 +1,379 @@
+//! The file as written: forms are checked here, relations in `resolved`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::keys::{Fate, fate};
+use super::properties::Property;
+
+/// Something that the operator should know although the server starts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Notice {
+    /// Worth a warning, not only a remark.
+    pub warn: bool,
+    /// In words, beginning with the key.
+    pub text: String,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Clone, PartialEq, Eq, Debug, Default, thiserror::Error)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// A `server.N` line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerLine {
+    /// N.
+    pub id: u64,
+    /// Takes part in votes.
+    pub participant: bool,
+    /// Client address after the semicolon: host, if named, and port.
+    pub client: Option<(Option<String>, u16)>,
+}
+
+/// The keys that this server acts on, as written. None: not written.
+#[derive(Clone, Debug, Default)]
+pub struct ZooCfg {
+    /// `dataDir`
+    pub data_dir: Option<String>,
+    /// `dataLogDir`
+    pub data_log_dir: Option<String>,
+    /// `clientPort`
+    pub client_port: Option<u16>,
+    /// `clientPortAddress`
+    pub client_port_address: Option<String>,
+    /// `clientPortListenBacklog`
+    pub backlog: Option<i32>,
+    /// `secureClientPort` is set
+    pub secure_port: bool,
+    /// `secureClientPortAddress` is set
+    pub secure_address: bool,
+    /// `tickTime`, ms
+    pub tick_time: Option<i64>,
+    /// `minSessionTimeout`, ms
+    pub min_session_timeout: Option<i32>,
+    /// `maxSessionTimeout`, ms
+    pub max_session_timeout: Option<i32>,
+    /// `maxClientCnxns`
+    pub max_client_cnxns: Option<i64>,
+    /// `maxCnxns`
+    pub max_cnxns: Option<i64>,
+    /// `jute.maxbuffer`, bytes
+    pub jute_maxbuffer: Option<i64>,
+    /// `4lw.commands.whitelist`
+    pub whitelist: Option<String>,
+    /// `DigestAuthenticationProvider.superDigest`
+    pub super_digest: Option<String>,
+    /// `DigestAuthenticationProvider.enabled`
+    pub digest_enabled: Option<bool>,
+    /// `extendedTypesEnabled`
+    pub extended_types: Option<bool>,
+    /// `enforceQuota`
+    pub enforce_quota: Option<bool>,
+    /// `skipACL`
+    pub skip_acl: Option<bool>,
+    /// `reconfigEnabled`
+    pub reconfig: Option<bool>,
+    /// `standaloneEnabled`
+    pub standalone: Option<bool>,
+    /// `authProvider.*`: class names
+    pub auth_providers: Vec<String>,
+    /// `snapCount`
+    pub snap_count: Option<i64>,
+    /// `snapSizeLimitInKb`
+    pub snap_size_kb: Option<i64>,
+    /// `autopurge.snapRetainCount`
+    pub snaps_kept: Option<i64>,
+    /// `preAllocSize`, KB
+    pub pre_alloc_kb: Option<i64>,
+    /// `znode.container.checkIntervalMs`
+    pub container_check_ms: Option<i64>,
+    /// `znode.container.maxPerMinute`
+    pub container_per_minute: Option<i64>,
+    /// `znode.container.maxNeverUsedIntervalMs`
+    pub container_never_used_ms: Option<i64>,
+    /// `nio.sessionlessCnxnTimeout`, ms
+    pub sessionless_ms: Option<i64>,
+    /// `server.N`
+    pub servers: Vec<ServerLine>,
+    /// `ringkeeper.shards`
+    pub shards: Option<i64>,
+    /// `ringkeeper.coreExecutor` is `own`
+    pub core_apart: Option<bool>,
+    /// `ringkeeper.pin`
+    pub pin: Option<bool>,
+    /// `ringkeeper.logBackend`
+    pub log_backend: Option<String>,
+    /// `ringkeeper.logWrites`
+    pub log_writes: Option<i64>,
+    /// `ringkeeper.reserveBytes`
+    pub reserve_bytes: Option<i64>,
+    /// `ringkeeper.zookeeperPasswords`
+    pub zookeeper_passwords: Option<bool>,
+}
+
+/// The properties not yet taken, and what was found on the way.
+struct Reader {
+    left: BTreeMap<String, Property>,
+    notices: Vec<Notice>,
+    problems: Problems,
+}
+
+impl Reader {
+    fn text(&mut self, key: &str) -> Option<String> {
+        self.left.remove(key).map(|property| property.value)
+    }
+
+    fn problem(&mut self, line: usize, text: impl fmt::Display) {
+        self.problems.0.push(format!("line {line}: {text}"));
+    }
+
+    fn notice(&mut self, warn: bool, text: impl Into<String>) {
+        self.notices.push(Notice { warn, text: text.into() });
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, key: &str, want: &str) -> Option<T> {
+        let property = self.left.remove(key)?;
+        match property.value.parse() {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.problem(property.line, format!("{key}={}: {want}", property.value));
+                None
+            }
+        }
+    }
+
+    fn number(&mut self, key: &str) -> Option<i64> {
+        self.parsed(key, "not a whole number")
+    }
+
+    fn port(&mut self, key: &str) -> Option<u16> {
+        self.parsed(key, "not a port (0 to 65535)")
+    }
+
+    /// ZooKeeper's recognised keys: literally true or false, in any case.
+    fn strict_bool(&mut self, key: &str) -> Option<bool> {
+        let property = self.left.remove(key)?;
+        match property.value.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                let text = format!("{key}={}: must be true or false", property.value);
+                self.problem(property.line, text);
+                None
+            }
+        }
+    }
+
+    /// System properties: only `true` is true.
+    fn lenient_bool(&mut self, key: &str) -> Option<bool> {
+        let text = self.text(key)?;
+        let known = ["true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word));
+        if !known {
+            self.notice(true, format!("{key}={text}: anything but true means false"));
+        }
+        Some(text.eq_ignore_ascii_case("true"))
+    }
+}
+
+impl ZooCfg {
+    /// Reads a file's properties. Later lines win over earlier ones.
+    pub fn read(properties: Vec<Property>) -> Result<(ZooCfg, Vec<Notice>), Problems> {
+        let (left, notices) = (BTreeMap::new(), Vec::new());
+        let mut reader = Reader { left, notices, problems: Problems::default() };
+        for property in properties {
+            let key = property.key.strip_prefix("zookeeper.").unwrap_or(&property.key).to_owned();
+            if let Some(earlier) = reader.left.insert(key, property) {
+                let Property { key, line, .. } = earlier;
+                reader.notice(true, format!("{key}: line {line} is overruled by a later one"));
+            }
+        }
+        let mut cfg = ZooCfg {
+            data_dir: reader.text("dataDir"),
+            data_log_dir: reader.text("dataLogDir"),
+            client_port: reader.port("clientPort"),
+            client_port_address: reader.text("clientPortAddress"),
+            backlog: reader.number("clientPortListenBacklog").map(|n| n.clamp(-1, 65535) as i32),
+            secure_port: reader.left.contains_key("secureClientPort"),
+            secure_address: reader.left.contains_key("secureClientPortAddress"),
+            tick_time: reader.number("tickTime"),
+            min_session_timeout: reader.parsed("minSessionTimeout", "not a number of ms"),
+            max_session_timeout: reader.parsed("maxSessionTimeout", "not a number of ms"),
+            max_client_cnxns: reader.number("maxClientCnxns"),
+            max_cnxns: reader.number("maxCnxns"),
+            jute_maxbuffer: reader.number("jute.maxbuffer"),
+            whitelist: reader.text("4lw.commands.whitelist"),
+            super_digest: reader.text("DigestAuthenticationProvider.superDigest"),
+            digest_enabled: reader.lenient_bool("DigestAuthenticationProvider.enabled"),
+            extended_types: reader.lenient_bool("extendedTypesEnabled"),
+            enforce_quota: reader.lenient_bool("enforceQuota"),
+            skip_acl: reader.text("skipACL").map(|text| text == "yes"),
+            reconfig: reader.strict_bool("reconfigEnabled"),
+            standalone: reader.strict_bool("standaloneEnabled"),
+            auth_providers: Vec::new(),
+            snap_count: reader.number("snapCount"),
+            snap_size_kb: reader.number("snapSizeLimitInKb"),
+            snaps_kept: reader.number("autopurge.snapRetainCount"),
+            pre_alloc_kb: reader.number("preAllocSize"),
+            container_check_ms: reader.number("znode.container.checkIntervalMs"),
+            container_per_minute: reader.number("znode.container.maxPerMinute"),
+            container_never_used_ms: reader.number("znode.container.maxNeverUsedIntervalMs"),
+            sessionless_ms: reader.number("nio.sessionlessCnxnTimeout"),
+            servers: Vec::new(),
+            shards: reader.number("ringkeeper.shards"),
+            core_apart: None,
+            pin: reader.strict_bool("ringkeeper.pin"),
+            log_backend: reader.text("ringkeeper.logBackend"),
+            log_writes: reader.number("ringkeeper.logWrites"),
+            reserve_bytes: reader.number("ringkeeper.reserveBytes"),
+            zookeeper_passwords: reader.strict_bool("ringkeeper.zookeeperPasswords"),
+        };
+        cfg.core_apart = core_executor(&mut reader);
+        checked_only(&mut reader);
+        let rest = std::mem::take(&mut reader.left);
+        for (key, property) in rest {
+            if key.starts_with("authProvider.") {
+                cfg.auth_providers.push(property.value);
+            } else if let Some(id) = key.strip_prefix("server.").filter(|id| is_number(id)) {
+                match server_line(id, &property.value) {
+                    Ok(server) => cfg.servers.push(server),
+                    Err(why) => {
+                        reader.problem(property.line, format!("{key}={}: {why}", property.value));
+                    }
+                }
+            } else if key.starts_with("group.") || key.starts_with("weight.") {
+                reader.problem(property.line, format!("{key}: ensembles are not available yet"));
+            } else {
+                pass_over(&mut reader, &key, &property);
+            }
+        }
+        cfg.servers.sort_by_key(|server| server.id);
+        if reader.problems.0.is_empty() { Ok((cfg, reader.notices)) } else { Err(reader.problems) }
+    }
+}
+
+fn core_executor(reader: &mut Reader) -> Option<bool> {
+    let property = reader.left.remove("ringkeeper.coreExecutor")?;
+    match property.value.as_str() {
+        "own" => Some(true),
+        "shared" => Some(false),
+        other => {
+            let text = format!("ringkeeper.coreExecutor={other}: must be own or shared");
+            reader.problem(property.line, text);
+            None
+        }
+    }
+}
+
+/// Keys that change nothing but may be wrong, or that deserve words of their own.
+fn checked_only(reader: &mut Reader) {
+    if let Some(property) = reader.left.remove("electionAlg") {
+        if property.value != "3" {
+            reader.problem(property.line, format!("electionAlg={}: only 3", property.value));
+        }
+    }
+    for key in ["initLimit", "syncLimit", "connectToLearnerMasterLimit"] {
+        if reader.left.contains_key(key) && reader.number(key).is_some() {
+            reader.notice(false, format!("{key}: matters only in an ensemble"));
+        }
+    }
+    if reader.text("forceSync").is_some_and(|text| text == "no") {
+        let text = "forceSync=no: not obeyed, a write is answered only when it is durable";
+        reader.notice(true, text);
+    }
+    if let Some(property) = reader.left.remove("metricsProvider.className") {
+        let class = property.value.rsplit('.').next().unwrap_or_default().to_owned();
+        match class.as_str() {
+            "DefaultMetricsProvider" | "NullMetricsProvider" => {}
+            "PrometheusMetricsProvider" => {
+                let text = "metricsProvider.className: metrics are served by mntr only, so far";
+                reader.notice(true, text);
+            }
+            _ => {
+                reader.problem(property.line, format!("metricsProvider.className={class}: unknown"))
+            }
+        }
+    }
+}
+
+fn pass_over(reader: &mut Reader, key: &str, property: &Property) {
+    match fate(key) {
+        Some(Fate::Inside(why)) => reader.notice(false, format!("{key}: no effect, {why}")),
+        Some(Fate::Ensemble) => {
+            reader.notice(false, format!("{key}: matters only in an ensemble"));
+        }
+        Some(Fate::Missing(why)) => reader.notice(true, format!("{key}: {why}")),
+        Some(Fate::Only(values, why)) => {
+            if !values.iter().any(|value| property.value.eq_ignore_ascii_case(value)) {
+                reader.problem(property.line, format!("{key}={}: {why}", property.value));
+            }
+        }
+        None => reader.notice(true, format!("{key}: unknown key on line {}", property.line)),
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `host:quorumPort:electionPort[:role][|...][;[clientHost:]clientPort]` (client-protocol 10.8).
+fn server_line(id: &str, value: &str) -> Result<ServerLine, String> {
+    let id = id.parse().map_err(|_| "the id is too large".to_owned())?;
+    let (addresses, client) = match value.split_once(';') {
+        Some((addresses, client)) => (addresses, Some(client)),
+        None => (value, None),
+    };
+    let mut roles = Vec::new();
+    for address in addresses.split('|') {
+        let (host, rest) = split_host(address).ok_or("must begin with host:port:port")?;
+        if host.is_empty() {
+            return Err("the host is empty".into());
+        }
+        let mut parts = rest.split(':');
+        let mut port = || {
+            let port: Option<u16> = parts.next().and_then(|part| part.trim().parse().ok());
+            port.ok_or("must have a quorum port and an election port")
+        };
+        let (quorum, election) = (port()?, port()?);
+        if quorum == election {
+            return Err("quorum port and election port must differ".into());
+        }
+        roles.push(match parts.next().map(|role| role.trim().to_ascii_lowercase()) {
+            None => true,
+            Some(role) if role == "participant" => true,
+            Some(role) if role == "observer" => false,
+            Some(role) => return Err(format!("unknown role {role}")),
+        });
+    }
+    if roles.windows(2).any(|pair| pair[0] != pair[1]) {
+        return Err("the roles of its addresses differ".into());
+    }
+    if roles.len() > 1 {
+        return Err("several addresses are not available yet".into());
+    }
+    let client = client.map(|client| {
+        let (host, port) = match split_host(client) {
+            Some((host, port)) => (Some(host.to_owned()), port),
+            None => (None, client),
+        };
+        let port = port.trim().parse().map_err(|_| "the client port is not a port".to_owned())?;
+        Ok::<_, String>((host, port))
+    });
+    Ok(ServerLine { id, participant: roles[0], client: client.transpose()? })
+}
+
+/// Splits `host:rest`, the host possibly in brackets.
+fn split_host(text: &str) -> Option<(&str, &str)> {
+    match text.trim().strip_prefix('[') {
+        Some(inner) => {
+            let (host, rest) = inner.split_once(']')?;
+            Some((host, rest.strip_prefix(':')?))
+        }
+        None => text.trim().split_once(':'),
+    }
+}

@@ -1,0 +1,164 @@
+//! Questions of administrators: gathering reports, and what the core itself measures.
+
+use std::collections::VecDeque;
+
+use engine::disk::{DiskOp, DiskToken};
+use model::{Mono, Now, Zxid};
+
+use super::queries::Complete;
+use super::{Core, CoreOutputs};
+use crate::admin::four_letter::{self, NOT_SERVING, Word};
+use crate::admin::metrics::{CoreMetrics, Summary};
+use crate::admin::{CoreFacts, SessionSet};
+use crate::link::{ConnId, Query, ShardId, ShardReport, ToShard};
+
+/// Zxids between two digests kept, and digests kept (`hash`).
+const DIGEST_EVERY: i64 = 128;
+const DIGESTS_MAX: usize = 1024;
+
+/// What the core measures of itself.
+#[derive(Default)]
+pub(super) struct Observed {
+    /// Sessions expired.
+    pub(super) expired: u64,
+    /// Log writes in flight and when they were ordered.
+    writes: VecDeque<(DiskToken, Mono)>,
+    write_ms: Summary,
+    /// Transactions (proposed, committed) when the counters were last reset.
+    base: (u64, u64),
+}
+
+impl Observed {
+    /// Notes the log writes among the orders of this turn.
+    pub(super) fn batch_closed(&mut self, out: &CoreOutputs, now: Mono) {
+        for op in &out.disk {
+            if let DiskOp::WriteSegment { token, .. } = op
+                && self.writes.back().is_none_or(|(last, _)| last < token)
+            {
+                self.writes.push_back((*token, now));
+            }
+        }
+    }
+
+    /// A disk operation has ended.
+    pub(super) fn disk_done(&mut self, token: DiskToken, now: Mono) {
+        if let Some(at) = self.writes.iter().position(|(write, _)| *write == token)
+            && let Some((_, ordered)) = self.writes.remove(at)
+        {
+            self.write_ms.record(now.since(ordered).as_millis() as u64);
+        }
+    }
+}
+
+/// Digests at every 128th zxid, the newest last.
+#[derive(Default)]
+pub(super) struct DigestHistory(VecDeque<(Zxid, u64)>);
+
+impl DigestHistory {
+    pub(super) fn note(&mut self, zxid: Zxid, digest: u64) {
+        if zxid.0 % DIGEST_EVERY == 0 {
+            if self.0.len() == DIGESTS_MAX {
+                self.0.pop_front();
+            }
+            self.0.push_back((zxid, digest));
+        }
+    }
+
+    pub(super) fn upto(&self, zxid: Zxid) -> Vec<(Zxid, u64)> {
+        self.0.iter().copied().take_while(|(at, _)| *at <= zxid).collect()
+    }
+}
+
+impl Core {
+    pub(super) fn on_query(&mut self, now: Now, query: &Query, out: &mut CoreOutputs) {
+        let conn = query.conn;
+        let serving = self.pipeline.is_serving();
+        let Some(word) = Word::parse(query.word).filter(|_| serving) else {
+            return tell(conn, NOT_SERVING.into(), out);
+        };
+        if !word.needs_shards() {
+            return self.answer(now, Complete { conn, word, reports: Vec::new() }, out);
+        }
+        let Some(number) = self.queries.ask(conn, word) else {
+            return tell(conn, NOT_SERVING.into(), out);
+        };
+        for shard in (0..self.config.shards).map(ShardId) {
+            out.to_shards.push((shard, ToShard::Report { number, word: query.word }));
+        }
+    }
+
+    pub(super) fn on_report(
+        &mut self,
+        now: Now,
+        from: ShardId,
+        number: u64,
+        report: ShardReport,
+        out: &mut CoreOutputs,
+    ) {
+        if let Some(complete) = self.queries.report(from, number, report) {
+            self.answer(now, complete, out);
+        }
+    }
+
+    fn answer(&mut self, now: Now, query: Complete, out: &mut CoreOutputs) {
+        let digests = self.pipeline.digests();
+        let session_sets =
+            if query.word == Word::Dump { self.session_sets(now) } else { Vec::new() };
+        let facts = CoreFacts {
+            version_text: &self.config.version_text,
+            conf_text: &self.config.conf_text,
+            role: self.pipeline.role(),
+            state: self.pipeline.version(),
+            uptime_ms: now.mono.since(self.started).as_millis() as u64,
+            session_sets,
+            session_count: self.expiry.len() as u64,
+            digests: &digests,
+            host: self.host,
+            measured: self.measured(),
+        };
+        tell(query.conn, four_letter::text(query.word, &facts, &query.reports), out);
+        if query.word == Word::Srst {
+            self.observed.base = self.pipeline.counts();
+            self.pipeline.reset_batch_sizes();
+            self.retention.reset_counts();
+            self.observed.expired = 0;
+            self.observed.write_ms = Summary::default();
+        }
+    }
+
+    fn session_sets(&self, now: Now) -> Vec<SessionSet> {
+        let mut sets: Vec<(u64, SessionSet)> = Vec::new();
+        for (deadline, session) in self.expiry.deadlines() {
+            if sets.last().is_none_or(|(last, _)| *last != deadline) {
+                let expires_ms = now.wall_ms + deadline as i64 - now.mono.millis() as i64;
+                sets.push((deadline, SessionSet { expires_ms, sessions: Vec::new() }));
+            }
+            if let Some((_, set)) = sets.last_mut() {
+                set.sessions.push(session);
+            }
+        }
+        sets.into_iter().map(|(_, set)| set).collect()
+    }
+
+    fn measured(&self) -> CoreMetrics {
+        let (proposed, committed) = self.pipeline.counts();
+        CoreMetrics {
+            counters: vec![
+                ("proposal_count", proposed - self.observed.base.0),
+                ("commit_count", committed - self.observed.base.1),
+                ("snap_count", self.retention.taken),
+                ("snapshot_error_count", self.retention.failed),
+                ("stale_sessions_expired", self.observed.expired),
+            ],
+            summaries: vec![
+                ("fsynctime", self.observed.write_ms),
+                ("snapshottime", self.retention.duration_ms),
+                ("sync_processor_batch_size", *self.pipeline.batch_sizes()),
+            ],
+        }
+    }
+}
+
+fn tell(conn: ConnId, text: Vec<u8>, out: &mut CoreOutputs) {
+    out.to_shards.push((conn.shard, ToShard::Answer { conn, text }));
+}

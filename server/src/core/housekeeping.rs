@@ -1,0 +1,108 @@
+//! What the core does unasked: expiry, cleaning, snapshots, watching the space on disk.
+
+use engine::disk::{DiskDone, DiskFact, DiskOp};
+use engine::draft::Caller;
+use model::{Now, Op, SessionId};
+
+use super::pipeline::Finding;
+use super::{Core, CoreOutputs};
+use crate::limits::EXPIRED_PER_TICK_MAX;
+
+impl Core {
+    pub(super) fn on_tick(&mut self, now: Now, out: &mut CoreOutputs) {
+        self.pipeline.tick(now, out);
+        self.expiry.tick(now.mono);
+        if !self.stopping && self.pipeline.is_serving() {
+            self.expire_sessions(now, out);
+            self.remove_containers(now, out);
+        }
+        self.take_snapshot(now, out);
+        let next_token = &mut self.next_token;
+        let token = || {
+            *next_token += 1;
+            engine::disk::DiskToken(*next_token)
+        };
+        if let Some(token) = self.space.measure(now.mono, token) {
+            out.disk.push(DiskOp::MeasureSpace { token });
+        }
+    }
+
+    fn expire_sessions(&mut self, now: Now, out: &mut CoreOutputs) {
+        for _ in 0..EXPIRED_PER_TICK_MAX {
+            let Some(session) = self.expiry.due() else { return };
+            if !self.pipeline.make_room(now, 0, out) {
+                return;
+            }
+            self.expire(now, session, out);
+        }
+    }
+
+    fn remove_containers(&mut self, now: Now, out: &mut CoreOutputs) {
+        self.reaper.tick(now, self.pipeline.draft());
+        while !self.space.refuses_writes() && self.pipeline.make_room(now, 0, out) {
+            let Some(path) = self.reaper.next(now.mono) else { return };
+            let who = Caller { session: SessionId::NONE, identities: self.nobody.clone() };
+            let op = Op::DeleteContainer { path: &path };
+            self.pipeline.write(now, &op, &who, 0, |_| None, out);
+        }
+    }
+
+    fn take_snapshot(&mut self, now: Now, out: &mut CoreOutputs) {
+        let (zxid, (_, committed)) = (self.pipeline.version().zxid(), self.pipeline.counts());
+        let bytes = self.pipeline.log().bytes_since_snapshot();
+        if self.stopping || !self.retention.is_due(now.mono, zxid, committed, bytes) {
+            return;
+        }
+        let token = self.token();
+        self.retention.begin(token, zxid, committed, now.mono);
+        let version = self.pipeline.version().clone();
+        out.disk.push(DiskOp::WriteSnapshot { token, version });
+    }
+
+    pub(super) fn on_disk(&mut self, now: Now, done: &DiskDone, out: &mut CoreOutputs) {
+        self.observed.disk_done(done.token, now.mono);
+        match self.pipeline.disk(now, done, out) {
+            Some(Finding::OutOfSpace) => self.space.log_full(true, now.mono),
+            Some(Finding::SpaceBack) => self.space.log_full(false, now.mono),
+            None => {}
+        }
+        if self.pipeline.halt().is_some() {
+            return;
+        }
+        if self.retention.is_mine(done.token) {
+            return self.on_snapshot(now, done, out);
+        }
+        let free = match &done.result {
+            Ok(DiskFact::Space { log_free, snapshot_free }) => Some(*log_free.min(snapshot_free)),
+            Ok(DiskFact::Done | DiskFact::SnapshotWritten { .. }) => None,
+            Err(fault) => {
+                tracing::warn!(%fault, "disk work in the background failed");
+                None
+            }
+        };
+        if self.space.measured(done.token, free, now.mono)
+            && self.space.is_exhausted()
+            && free.is_some_and(|free| free >= self.config.reserve_bytes)
+        {
+            self.pipeline.log().space_available(&mut out.disk);
+        }
+    }
+
+    fn on_snapshot(&mut self, now: Now, done: &DiskDone, out: &mut CoreOutputs) {
+        match &done.result {
+            Ok(_) => {
+                let retired = self.retention.written(now.mono);
+                for zxid in retired.snapshots {
+                    let token = self.token();
+                    out.disk.push(DiskOp::RemoveSnapshot { token, zxid });
+                }
+                self.pipeline.log().release(retired.log, &mut out.disk);
+            }
+            Err(fault) if fault.out_of_space => {
+                tracing::warn!(%fault, "no space for a snapshot; the log is kept");
+                self.retention.failed(now.mono);
+            }
+            Err(fault) => self.pipeline.fail(format!("writing a snapshot failed: {fault}")),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What clients ask for: writes, new sessions, sessions to be attached again.
+
+use engine::Outcome;
+use engine::draft::Caller;
+use model::jute::Reader;
+use model::{ErrorCode, Mono, Now, Op, OpCode, SessionId};
+use protocol::decode_write;
+
+use super::intake::Work;
+use super::{Core, CoreOutputs};
+use crate::feed::{Answer, Completion};
+use crate::link::{ConnId, DropReason, ShardId, Submit, Submits, ToShard};
+
+/// Refuses writes while disk space is short. Every client of every age knows this code, the ones
+/// that say "not executed, try later" are unknown before 3.7.
+const NO_SPACE: ErrorCode = ErrorCode::SystemError;
+
+impl Core {
+    pub(super) fn on_submit(&mut self, now: Now, submits: Submits, out: &mut CoreOutputs) {
+        if !self.stopping {
+            self.intake.push_back(Work::writes(submits));
+            self.execute_intake(now, out);
+        }
+    }
+
+    pub(super) fn on_heard(&mut self, from: ShardId, at: Mono, sessions: &[(SessionId, Mono)]) {
+        for &(session, heard) in sessions {
+            self.expiry.touch(session, heard);
+        }
+        self.expiry.reported(from, at);
+    }
+
+    pub(super) fn on_attach(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        session: SessionId,
+        password: &[u8],
+        timeout_ms: i32,
+        out: &mut CoreOutputs,
+    ) {
+        let mut tell = |to: ConnId, message| out.to_shards.push((to.shard, message));
+        let not_serving = ToShard::Drop { conn, why: DropReason::NotServing };
+        if self.stopping || !self.pipeline.is_serving() {
+            return tell(conn, not_serving);
+        }
+        if session.is_none() {
+            if self.space.is_exhausted() {
+                return tell(conn, not_serving);
+            }
+            self.intake.push_back(Work::NewSession { conn, timeout_ms });
+            return self.execute_intake(now, out);
+        }
+        // Upstream's order: the old connection goes first, even if the password turns out wrong
+        // (`client-protocol` 1.3, step 8).
+        if let Some(old) = self.sessions.kick(session, conn) {
+            tell(old, ToShard::Drop { conn: old, why: DropReason::Reattached });
+        }
+        if !self.passwords.matches(session, password) || self.sessions.get(session).is_none() {
+            return tell(conn, ToShard::Refused { conn });
+        }
+        let timeout_ms = self.negotiated(timeout_ms);
+        self.sessions.attach(session, conn);
+        self.expiry.track(session, timeout_ms, now.mono);
+        let password = self.passwords.of(session);
+        let zxid = self.pipeline.published();
+        tell(conn, ToShard::Attached { conn, session, timeout_ms, password, zxid });
+    }
+
+    fn negotiated(&self, timeout_ms: i32) -> i32 {
+        let least = self.config.session_timeout_ms_min;
+        timeout_ms.clamp(least, self.config.session_timeout_ms_max.max(least))
+    }
+
+    /// Executes what waits, as far as the pipeline has room.
+    pub(super) fn execute_intake(&mut self, now: Now, out: &mut CoreOutputs) {
+        while let Some(mut work) = self.intake.pop_front() {
+            while let Some(bytes) = work.next_bytes() {
+                if !self.pipeline.make_room(now, bytes, out) {
+                    self.intake.push_front(work);
+                    return;
+                }
+                match &mut work {
+                    Work::Writes { bytes, list } => {
+                        if let Some(submit) = list.next() {
+                            self.execute(now, submit, bytes, out);
+                        }
+                    }
+                    Work::NewSession { conn, timeout_ms } => {
+                        self.create_session(now, *conn, *timeout_ms, out);
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn create_session(&mut self, now: Now, conn: ConnId, asked_ms: i32, out: &mut CoreOutputs) {
+        let timeout_ms = self.negotiated(asked_ms);
+        let session = self.sessions.allocate();
+        let password = self.passwords.of(session);
+        self.sessions.attach(session, conn);
+        self.expiry.track(session, timeout_ms, now.mono);
+        let who = Caller { session, identities: self.nobody.clone() };
+        let answer = Answer::SessionCreated { session, timeout_ms, password };
+        let completion = |_| Some(Completion { conn, answer });
+        self.pipeline.write(now, &Op::CreateSession { timeout_ms }, &who, 0, completion, out);
+    }
+
+    /// Executes one request. There is room for it.
+    fn execute(&mut self, now: Now, submit: Submit, bytes: &[u8], out: &mut CoreOutputs) {
+        let Submit { conn, session, xid, opcode, body, identities, cut, received } = submit;
+        // A session that is gone, or that another connection has taken over: no reply. What the
+        // old connection had sent must not take effect after what the new one sends.
+        let Some(live) = self.sessions.get(session) else { return };
+        if live.attached.is_some_and(|attached| attached != conn) {
+            return;
+        }
+        if cut {
+            self.pipeline.cut();
+        }
+        let reply =
+            |outcome| Completion { conn, answer: Answer::Reply { xid, opcode, outcome, received } };
+        let body = &bytes[body.start as usize..body.end as usize];
+        if opcode == OpCode::Sync.code() {
+            let outcome = match Reader::new(body).buffer() {
+                Ok(_) => Outcome::Done,
+                Err(_) => Outcome::Failed(ErrorCode::MarshallingError),
+            };
+            return self.pipeline.note(reply(outcome));
+        }
+        let op = match decode_write(opcode, body) {
+            // Only the server itself asks for these.
+            Ok(Op::CreateSession { .. } | Op::DeleteContainer { .. }) => {
+                Op::Refused(ErrorCode::Unimplemented)
+            }
+            Ok(op) => op,
+            Err(refusal) => Op::Refused(refusal.code()),
+        };
+        let closes = op == Op::CloseSession;
+        if self.space.refuses_writes() && !closes {
+            return self.pipeline.note(reply(Outcome::Failed(NO_SPACE)));
+        }
+        let who = Caller { session, identities };
+        self.pipeline.write(now, &op, &who, xid.0, |outcome| Some(reply(outcome)), out);
+        if closes {
+            self.sessions.remove(session);
+            self.expiry.remove(session);
+        }
+    }
+
+    /// Expires a session: its connection is told through the feed, in order.
+    pub(super) fn expire(&mut self, now: Now, session: SessionId, out: &mut CoreOutputs) {
+        self.expiry.remove(session);
+        let conn = self.sessions.remove(session);
+        let who = Caller { session, identities: self.nobody.clone() };
+        let completion = |_| conn.map(|conn| Completion { conn, answer: Answer::SessionEnded });
+        self.pipeline.write(now, &Op::CloseSession, &who, 0, completion, out);
+        self.observed.expired += 1;
+    }
+}

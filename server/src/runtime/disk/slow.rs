@@ -1,0 +1,216 @@
+//! Disk work that takes long, each kind on a thread of its own: preparing segments, writing
+//! snapshots, and the small rest.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use engine::disk::{AlignedBuf, DiskFact, DiskFault, DiskOp, DiskToken};
+
+use super::files::{sync_parent, unfinished};
+use super::{Access, Completions, Dirs, QUEUE_MAX, fault};
+
+/// Bytes written at once while filling a segment: small enough for a log write to slip between.
+const FILL_PIECE: usize = 1 << 20;
+/// Longest pause between two pieces.
+const FILL_PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// The executor's ends of the threads' queues.
+pub(crate) struct SlowWork {
+    segments: flume::Sender<DiskOp>,
+    snapshots: flume::Sender<DiskOp>,
+    rest: flume::Sender<DiskOp>,
+}
+
+impl SlowWork {
+    pub(crate) fn start(
+        dirs: &Dirs,
+        access: Access,
+        completions: &Completions,
+    ) -> io::Result<SlowWork> {
+        let thread = |name: &str| {
+            let (queue, jobs) = flume::bounded::<DiskOp>(QUEUE_MAX);
+            let (dirs, completions) = (dirs.clone(), completions.clone());
+            std::thread::Builder::new().name(name.into()).spawn(move || {
+                let mut work = Worker { dirs, access, filled: 0 };
+                for op in jobs {
+                    let (token, result) = work.carry_out(op);
+                    completions.push(token, result);
+                }
+            })?;
+            io::Result::Ok(queue)
+        };
+        Ok(SlowWork {
+            segments: thread("segments")?,
+            snapshots: thread("snapshots")?,
+            rest: thread("files")?,
+        })
+    }
+
+    pub(crate) fn submit(&mut self, op: DiskOp) {
+        let queue = match &op {
+            DiskOp::PrepareSegment { .. } => &self.segments,
+            DiskOp::WriteSnapshot { .. } | DiskOp::RemoveSnapshot { .. } => &self.snapshots,
+            DiskOp::RemoveSegment { .. }
+            | DiskOp::ReplaceFile { .. }
+            | DiskOp::MeasureSpace { .. }
+            | DiskOp::WriteSegment { .. } => &self.rest,
+        };
+        queue.send(op).expect("the helper threads end after this end of their queues");
+    }
+}
+
+struct Worker {
+    dirs: Dirs,
+    access: Access,
+    filled: u64,
+}
+
+impl Worker {
+    fn carry_out(&mut self, op: DiskOp) -> (DiskToken, Result<DiskFact, DiskFault>) {
+        match op {
+            DiskOp::PrepareSegment { token, segment, bytes } => {
+                let path = self.dirs.segment(segment);
+                // The log waits for the first one; later ones are made ahead of need.
+                let hurry = self.filled == 0;
+                self.filled += 1;
+                let result = prepare(&path, bytes, self.access, hurry);
+                (token, named("preparing", &path, result.map(|()| DiskFact::Done)))
+            }
+            DiskOp::RemoveSegment { token, segment } => {
+                let path = self.dirs.segment(segment);
+                (token, named("removing", &path, remove(&path).map(|()| DiskFact::Done)))
+            }
+            DiskOp::WriteSnapshot { token, version } => {
+                let path = self.dirs.snapshot(version.zxid());
+                let result = write_snapshot(&path, version);
+                let result = result.map(|bytes| DiskFact::SnapshotWritten { bytes });
+                (token, named("writing", &path, result))
+            }
+            DiskOp::RemoveSnapshot { token, zxid } => {
+                let path = self.dirs.snapshot(zxid);
+                (token, named("removing", &path, remove(&path).map(|()| DiskFact::Done)))
+            }
+            DiskOp::ReplaceFile { token, file, data } => {
+                let path = self.dirs.small(file);
+                let result = replace(&path, &data).map(|()| DiskFact::Done);
+                (token, named("replacing", &path, result))
+            }
+            DiskOp::MeasureSpace { token } => {
+                let log = &self.dirs.log;
+                let result = free_bytes(log).and_then(|log_free| {
+                    let snapshot_free = free_bytes(&self.dirs.snapshots)?;
+                    Ok(DiskFact::Space { log_free, snapshot_free })
+                });
+                (token, named("measuring the space of", log, result))
+            }
+            DiskOp::WriteSegment { token, segment, .. } => {
+                let path = self.dirs.segment(segment);
+                let misplaced = io::Error::other("log writes belong to the log's backend");
+                (token, named("writing", &path, Err(misplaced)))
+            }
+        }
+    }
+}
+
+fn named(what: &str, path: &Path, result: io::Result<DiskFact>) -> Result<DiskFact, DiskFault> {
+    result.map_err(|error| fault(what, path, &error))
+}
+
+/// A file of zeros under its final name, all of it durable: no later write to it has to allocate,
+/// extend or convert anything.
+fn prepare(path: &Path, bytes: u64, access: Access, hurry: bool) -> io::Result<()> {
+    let temporary = unfinished(path);
+    let result = fill(&temporary, bytes, access, hurry);
+    if result.is_err() {
+        // Give the space back: the cause may be that there is none.
+        let _ = fs::remove_file(&temporary);
+    }
+    result?;
+    fs::rename(&temporary, path)?;
+    sync_parent(path)
+}
+
+fn fill(path: &Path, bytes: u64, access: Access, hurry: bool) -> io::Result<()> {
+    let flags = if access == Access::Direct { libc::O_DIRECT } else { 0 };
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(flags)
+        .open(path)?;
+    // One contiguous stretch where the file system can; not every one knows how.
+    match nix::fcntl::fallocate(
+        &file,
+        nix::fcntl::FallocateFlags::empty(),
+        0,
+        i64::try_from(bytes).map_err(io::Error::other)?,
+    ) {
+        Ok(()) | Err(nix::errno::Errno::EOPNOTSUPP | nix::errno::Errno::ENOSYS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let zeros = AlignedBuf::zeroed(FILL_PIECE);
+    let mut offset = 0;
+    while offset < bytes {
+        let piece = (bytes - offset).min(FILL_PIECE as u64) as usize;
+        let began = Instant::now();
+        file.write_all_at(&zeros.as_slice()[..piece], offset)?;
+        offset += piece as u64;
+        if !hurry {
+            // Half the device at most.
+            std::thread::sleep(began.elapsed().min(FILL_PAUSE_MAX));
+        }
+    }
+    file.sync_all()
+}
+
+fn write_snapshot(path: &Path, version: engine::Version) -> io::Result<u64> {
+    let temporary = unfinished(path);
+    let result = stream(&temporary, version);
+    if result.is_err() {
+        // Give the space back: the cause may be that there is none.
+        let _ = fs::remove_file(&temporary);
+    }
+    let bytes = result?;
+    fs::rename(&temporary, path)?;
+    sync_parent(path)?;
+    Ok(bytes)
+}
+
+fn stream(path: &Path, version: engine::Version) -> io::Result<u64> {
+    let mut file = File::create(path)?;
+    let mut writer = engine::snapshot::Writer::new(version);
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    while writer.next(&mut page) {
+        file.write_all(&page)?;
+        bytes += page.len() as u64;
+    }
+    file.sync_all()?;
+    Ok(bytes)
+}
+
+/// Replaces a small file in one step: after a crash it has the old or the new content.
+pub(crate) fn replace(path: &Path, data: &[u8]) -> io::Result<()> {
+    let temporary = unfinished(path);
+    let mut file = File::create(&temporary)?;
+    file.write_all(data)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_parent(path)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        // A crash between the removal and its report: it is gone, as wanted.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }?;
+    sync_parent(path)
+}
+
+fn free_bytes(dir: &Path) -> io::Result<u64> {
+    let facts = nix::sys::statvfs::statvfs(dir)?;
+    Ok(facts.blocks_available() * facts.fragment_size())
+}

@@ -1,0 +1,164 @@
+use std::collections::BTreeMap;
+
+use engine::disk::{ALIGN, DiskFact, SmallFile};
+
+use super::*;
+
+const SEGMENT: SegmentId = SegmentId(7);
+const BYTES: u64 = 1 << 20;
+
+/// Runs a story on an executor of its own.
+fn on_executor<F: Future<Output = ()> + 'static>(story: impl FnOnce() -> F + Send + 'static) {
+    glommio::LocalExecutorBuilder::new(glommio::Placement::Unbound)
+        .io_memory(64 << 10)
+        .spawn(story)
+        .expect("an executor")
+        .join()
+        .expect("the story ends");
+}
+
+/// Turns the executor until `count` operations have completed.
+async fn complete(disk: &mut Disk, count: usize) -> BTreeMap<DiskToken, DiskDone> {
+    let mut set = crate::runtime::poll::PollSet::new().expect("an epoll set");
+    set.add(&*disk, crate::runtime::poll::Source::Disk, nix::sys::epoll::EpollFlags::EPOLLIN)
+        .expect("the disk's descriptor can be polled");
+    let (mut done, mut events) = (Vec::new(), Vec::new());
+    while done.len() < count {
+        disk.flush();
+        set.ready().await.expect("readiness");
+        set.take(&mut events).expect("events");
+        disk.reap(&mut done);
+    }
+    done.into_iter().map(|done| (done.token, done)).collect()
+}
+
+fn dirs(dir: &tempfile::TempDir) -> Dirs {
+    Dirs { log: dir.path().into(), snapshots: dir.path().into() }
+}
+
+fn block(fill: u8) -> AlignedBuf {
+    let mut block = AlignedBuf::zeroed(ALIGN);
+    block.as_mut_slice().fill(fill);
+    block
+}
+
+async fn writes_read_back(dirs: Dirs, backend: Backend) {
+    let mut disk = Disk::start(dirs.clone(), backend).await.expect("the disk starts");
+    let prepare = DiskToken(1);
+    disk.submit(DiskOp::PrepareSegment { token: prepare, segment: SEGMENT, bytes: BYTES });
+    let done = complete(&mut disk, 1).await;
+    assert_eq!(done[&prepare].result, Ok(DiskFact::Done), "{}", backend.name());
+    for number in 0..4 {
+        disk.submit(DiskOp::WriteSegment {
+            token: DiskToken(10 + number),
+            segment: SEGMENT,
+            offset: number * ALIGN as u64,
+            data: block(b'a' + number as u8),
+        });
+    }
+    let done = complete(&mut disk, 4).await;
+    assert_eq!(done.len(), 4, "each reported once");
+    assert!(done.values().all(|done| done.result == Ok(DiskFact::Done)), "{done:?}");
+    let content = std::fs::read(dirs.segment(SEGMENT)).expect("the segment is there");
+    assert_eq!(content.len() as u64, BYTES);
+    for number in 0..4 {
+        assert_eq!(content[number * ALIGN], b'a' + number as u8, "{}", backend.name());
+    }
+    assert!(content[4 * ALIGN..].iter().all(|byte| *byte == 0), "the rest is zeros");
+}
+
+/// Every backend on this machine: what was acknowledged can be read by anybody.
+#[test]
+fn every_backend_writes_what_it_says() {
+    on_executor(|| async {
+        for (_, backend) in Backend::ALL {
+            let dir = tempfile::tempdir().expect("a directory");
+            writes_read_back(dirs(&dir), backend).await;
+        }
+    });
+}
+
+/// A log that writes to a segment nobody prepared must learn so, with the file's name.
+#[test]
+fn a_missing_segment_is_a_fault_with_its_name() {
+    on_executor(|| async {
+        for (_, backend) in Backend::ALL {
+            let dir = tempfile::tempdir().expect("a directory");
+            let mut disk = Disk::start(dirs(&dir), backend).await.expect("the disk starts");
+            let token = DiskToken(3);
+            let data = block(1);
+            disk.submit(DiskOp::WriteSegment { token, segment: SEGMENT, offset: 0, data });
+            let done = complete(&mut disk, 1).await;
+            let fault = done[&token].result.clone().expect_err("there is no such file");
+            assert!(fault.cause.contains("log.0000000000000007"), "{}", fault.cause);
+            assert!(!fault.out_of_space);
+        }
+    });
+}
+
+#[test]
+fn small_files_are_replaced_and_segments_removed() {
+    on_executor(|| async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dirs = dirs(&dir);
+        let mut disk = Disk::start(dirs.clone(), Backend::Ring).await.expect("the disk starts");
+        for (token, text) in [(1, "one"), (2, "two")] {
+            disk.submit(DiskOp::ReplaceFile {
+                token: DiskToken(token),
+                file: SmallFile::EpochA,
+                data: text.into(),
+            });
+        }
+        complete(&mut disk, 2).await;
+        let content = std::fs::read(dirs.small(SmallFile::EpochA)).expect("the file is there");
+        assert_eq!(content, b"two");
+
+        disk.submit(DiskOp::PrepareSegment { token: DiskToken(3), segment: SEGMENT, bytes: BYTES });
+        complete(&mut disk, 1).await;
+        disk.submit(DiskOp::RemoveSegment { token: DiskToken(4), segment: SEGMENT });
+        disk.submit(DiskOp::MeasureSpace { token: DiskToken(5) });
+        let done = complete(&mut disk, 2).await;
+        assert!(!dirs.segment(SEGMENT).exists());
+        let Ok(DiskFact::Space { log_free, snapshot_free }) = done[&DiskToken(5)].result else {
+            panic!("{done:?}");
+        };
+        assert!(log_free > 0 && snapshot_free > 0);
+    });
+}
+
+/// glommio probes a device with the first file that it opens there. Taken in by an empty one, it
+/// believes that the device can be polled, and from then on every read fails with error 95 and a
+/// write costs a scheduler tick. With the priming file first, an empty file does no harm.
+#[test]
+fn an_empty_file_after_priming_can_be_read_back() {
+    on_executor(|| async {
+        let dir = tempfile::tempdir().expect("a directory");
+        glommio_file::prime(dir.path()).await.expect("priming works");
+        let file = glommio::io::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .dma_open(dir.path().join("empty"))
+            .await
+            .expect("the file opens");
+        let mut buffer = file.alloc_dma_buffer(ALIGN);
+        buffer.as_bytes_mut().fill(9);
+        file.write_at(buffer, 0).await.expect("a write");
+        let read = file.read_at_aligned(0, ALIGN).await.expect("no error 95");
+        assert_eq!(read.len(), ALIGN);
+        assert!(read.iter().all(|byte| *byte == 9));
+        file.close().await.expect("closing works");
+    });
+}
+
+/// What a crash left unfinished is swept away, and nothing else.
+#[test]
+fn unfinished_files_are_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dirs = dirs(&dir);
+    let (kept, swept) = (dirs.segment(SEGMENT), files::unfinished(&dirs.segment(SegmentId(8))));
+    std::fs::write(&kept, b"kept").expect("a file");
+    std::fs::write(&swept, b"swept").expect("a file");
+    files::remove_unfinished(dir.path()).expect("sweeping works");
+    assert!(kept.exists() && !swept.exists());
+}

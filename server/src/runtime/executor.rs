@@ -1,0 +1,568 @@
+//! One executor's main loop: take what is ready, step, send, wait.
+//!
+//! An executor seats a shard, or the core, or both. Where both sit, they hand messages to each
+//! other directly; everything for other executors leaves at the end of the turn, one `Vec` and
+//! one ring of the bell per destination.
+
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use engine::disk::DiskDone;
+use model::Now;
+use nix::sys::epoll::EpollFlags;
+use nix::sys::signalfd::SignalFd;
+
+use super::clock::Clock;
+use super::disk::Disk;
+use super::mail::{Address, Mail, Mailbox};
+use super::poll::{Event, PollSet, Source, Ticker};
+use super::pulse::Heart;
+use super::sockets::{Got, Listener, Put, Sockets};
+use crate::admission::Admission;
+use crate::core::{Core, CoreInput, CoreOutputs};
+use crate::link::{ConnId, ShardId, ToCore, ToShard};
+use crate::shard::{Shard, ShardInput, ShardOutputs};
+
+/// Time between two ticks: also the longest that an executor goes without a turn.
+const TICK: Duration = Duration::from_millis(25);
+/// Exchanges between a shard, its core and its sockets in one turn; what is left then waits for
+/// the next turn, after everybody else had theirs.
+const ROUNDS_PER_TURN: usize = 4;
+/// Clients accepted in one turn.
+const ACCEPTS_PER_TURN: usize = 64;
+/// Exit code when the node halts for a reason that it names.
+const EXIT_HALT: i32 = 70;
+/// Exit code when a second signal cuts a stop short.
+const EXIT_IMPATIENT: i32 = 130;
+
+/// Ends the process because the core found a reason. Nothing may be acknowledged after this, so
+/// nothing is cleaned up either.
+fn halt(reason: &str) -> ! {
+    tracing::error!(reason, "the node halts");
+    eprintln!("ringkeeper: fatal: {reason}");
+    std::process::exit(EXIT_HALT);
+}
+
+/// Who sits where.
+#[derive(Clone)]
+pub(crate) struct Places {
+    /// Letter boxes of all executors.
+    pub(crate) executors: Vec<Address>,
+    /// The executor of each shard.
+    pub(crate) shards: Vec<usize>,
+    /// The executor of the core.
+    pub(crate) core: usize,
+    /// Clients of each shard.
+    pub(crate) loads: Arc<Vec<AtomicUsize>>,
+    /// Who may connect; locked once per connection, by whoever accepts or closes it.
+    pub(crate) admission: Arc<Mutex<Admission>>,
+}
+
+/// A shard and its sockets.
+pub(crate) struct ShardSeat {
+    pub(crate) id: ShardId,
+    pub(crate) shard: Shard,
+    sockets: Sockets,
+    out: ShardOutputs,
+    reading: bool,
+    scratch: Vec<ConnId>,
+}
+
+impl ShardSeat {
+    /// A shard without clients.
+    pub(crate) fn new(id: ShardId, shard: Shard) -> ShardSeat {
+        ShardSeat {
+            id,
+            shard,
+            sockets: Sockets::new(),
+            out: ShardOutputs::default(),
+            reading: true,
+            scratch: Vec::new(),
+        }
+    }
+}
+
+/// The core and its disk.
+pub(crate) struct CoreSeat {
+    core: Core,
+    disk: Disk,
+    out: CoreOutputs,
+    done: Vec<DiskDone>,
+    /// Shards that still read from clients.
+    reading: usize,
+}
+
+impl CoreSeat {
+    /// A core; `out` holds what its construction asked for.
+    pub(crate) fn new(core: Core, out: CoreOutputs, disk: Disk, shards: usize) -> CoreSeat {
+        CoreSeat { core, disk, out, done: Vec::new(), reading: shards }
+    }
+}
+
+/// The door: where clients and signals come in. On one executor only.
+pub(crate) struct Door {
+    /// None once the server stops.
+    pub(crate) listener: Option<Listener>,
+    /// SIGTERM and SIGINT.
+    pub(crate) signals: SignalFd,
+}
+
+/// One executor.
+pub(crate) struct Executor {
+    pub(crate) number: usize,
+    pub(crate) clock: Clock,
+    pub(crate) heart: Heart,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) places: Places,
+    pub(crate) shard: Option<ShardSeat>,
+    pub(crate) core: Option<CoreSeat>,
+    pub(crate) door: Option<Door>,
+}
+
+/// What leaves for other executors at the end of the turn.
+struct Outgoing {
+    to_core: Vec<ToCore>,
+    to_shards: Vec<Vec<ToShard>>,
+    ring: Vec<bool>,
+}
+
+/// The loop's own things, apart from the seats so that both can be borrowed at once.
+struct Turn {
+    set: PollSet,
+    ticker: Ticker,
+    outgoing: Outgoing,
+    /// This shard has stopped reading and must say so once its last messages are on their way.
+    report_stopped: bool,
+    finish: bool,
+}
+
+impl Executor {
+    /// Runs until the server has stopped. An error is one of the machine's: the process ends.
+    pub(crate) async fn run(mut self, up: flume::Sender<()>) -> std::io::Result<()> {
+        let mut turn = Turn {
+            set: PollSet::new()?,
+            ticker: Ticker::start(TICK)?,
+            outgoing: Outgoing {
+                to_core: Vec::new(),
+                to_shards: self.places.shards.iter().map(|_| Vec::new()).collect(),
+                ring: vec![false; self.places.executors.len()],
+            },
+            report_stopped: false,
+            finish: false,
+        };
+        let readable = EpollFlags::EPOLLIN;
+        turn.set.add(&*self.mailbox.wake, Source::Mail, readable)?;
+        turn.set.add(&turn.ticker, Source::Tick, readable)?;
+        if let Some(core) = &self.core {
+            turn.set.add(&core.disk, Source::Disk, readable)?;
+        }
+        if let Some(door) = &self.door {
+            turn.set.add(&door.signals, Source::Signal, readable)?;
+            if let Some(listener) = &door.listener {
+                turn.set.add(listener, Source::Listener, readable)?;
+            }
+        }
+        self.heart.attach();
+        // Whoever waits for this has given up only if the process is about to end.
+        let _ = up.send(());
+        drop(up);
+        let mut events = Vec::new();
+        // What the core's construction asked for must not wait for the first event.
+        self.settle(&mut turn, self.clock.now());
+        loop {
+            self.heart.beat();
+            turn.set.ready().await?;
+            events.clear();
+            turn.set.take(&mut events)?;
+            let now = self.clock.now();
+            self.take_feed(now);
+            for event in &events {
+                self.on_event(&mut turn, *event, now)?;
+            }
+            self.settle(&mut turn, now);
+            if turn.finish {
+                break;
+            }
+        }
+        self.end(&mut turn);
+        Ok(())
+    }
+
+    /// Consumes what is published. Before new requests are looked at, so that whoever asks after
+    /// an acknowledgement sees what was acknowledged.
+    fn take_feed(&mut self, now: Now) -> bool {
+        let Some(seat) = &mut self.shard else { return false };
+        let mut taken = false;
+        while seat.shard.feed_pending() > 0 {
+            seat.shard.step(now, ShardInput::Feed, &mut seat.out);
+            taken = true;
+        }
+        taken
+    }
+
+    fn on_event(&mut self, turn: &mut Turn, event: Event, now: Now) -> std::io::Result<()> {
+        match event.source {
+            Source::Mail => {
+                self.mailbox.wake.hear();
+                while let Some(mail) = self.mailbox.take() {
+                    self.on_mail(turn, mail, now);
+                }
+            }
+            Source::Disk => {
+                if let Some(seat) = &mut self.core {
+                    let mut done = std::mem::take(&mut seat.done);
+                    seat.disk.reap(&mut done);
+                    for done in done.drain(..) {
+                        seat.core.step(now, CoreInput::Disk(done), &mut seat.out);
+                    }
+                    seat.done = done;
+                }
+            }
+            Source::Tick => {
+                turn.ticker.hear();
+                self.on_tick(now);
+            }
+            Source::Listener => self.on_clients(turn, now),
+            Source::Signal => self.on_signal(turn),
+            Source::Socket { slot, generation } => {
+                let Some(seat) = &mut self.shard else { return Ok(()) };
+                let Some(generation) = seat.sockets.generation(slot, generation) else {
+                    return Ok(());
+                };
+                let conn = ConnId { shard: seat.id, slot, generation };
+                self.on_socket(turn, conn, event.flags, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn on_mail(&mut self, turn: &mut Turn, mail: Mail, now: Now) {
+        match mail {
+            Mail::Core { from, messages } => {
+                if let Some(seat) = &mut self.core {
+                    for message in messages {
+                        let input = CoreInput::Shard { from, message };
+                        seat.core.step(now, input, &mut seat.out);
+                    }
+                }
+            }
+            Mail::Shard(messages) => {
+                if let Some(seat) = &mut self.shard {
+                    for message in messages {
+                        seat.shard.step(now, ShardInput::Core(message), &mut seat.out);
+                    }
+                }
+            }
+            Mail::Client(stream, peer) => self.welcome(turn, stream, peer, now),
+            Mail::StopReading => {
+                if let Some(seat) = &mut self.shard {
+                    seat.reading = false;
+                    let mut all = std::mem::take(&mut seat.scratch);
+                    seat.sockets.all(seat.id, &mut all);
+                    for conn in all.drain(..) {
+                        seat.sockets.pause(&turn.set, conn, true);
+                    }
+                    seat.scratch = all;
+                    turn.report_stopped = true;
+                }
+            }
+            Mail::StoppedReading => {
+                if let Some(seat) = &mut self.core {
+                    seat.reading -= 1;
+                    if seat.reading == 0 {
+                        seat.core.step(now, CoreInput::Stop, &mut seat.out);
+                    }
+                }
+            }
+            Mail::Finish => turn.finish = true,
+        }
+    }
+
+    fn on_tick(&mut self, now: Now) {
+        if let Some(seat) = &mut self.shard {
+            seat.shard.step(now, ShardInput::Tick, &mut seat.out);
+        }
+        if let Some(seat) = &mut self.core {
+            seat.core.step(now, CoreInput::Tick, &mut seat.out);
+        }
+    }
+
+    fn on_clients(&mut self, turn: &mut Turn, now: Now) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let listener = self.door.as_mut().and_then(|door| door.listener.as_mut());
+            let Some((stream, peer)) = listener.and_then(Listener::accept) else { return };
+            let admitted =
+                self.places.admission.lock().expect("nothing panics under it").admit(peer.ip());
+            if let Err(excess) = admitted {
+                // Accepted and closed without a byte (client-protocol 7.7).
+                tracing::debug!(%peer, ?excess, "client turned away");
+                continue;
+            }
+            let loads = self.places.loads.iter().enumerate();
+            let load = |(_, load): &(usize, &AtomicUsize)| load.load(Ordering::Relaxed);
+            let shard = loads.min_by_key(load).map_or(0, |(shard, _)| shard);
+            self.places.loads[shard].fetch_add(1, Ordering::Relaxed);
+            let executor = self.places.shards[shard];
+            if executor == self.number {
+                self.welcome(turn, stream, peer, now);
+            } else {
+                self.places.executors[executor].post(Mail::Client(stream, peer));
+                turn.outgoing.ring[executor] = true;
+            }
+        }
+    }
+
+    /// Gives a client to the shard that sits here.
+    fn welcome(&mut self, turn: &mut Turn, stream: TcpStream, peer: SocketAddr, now: Now) {
+        let seat = self.shard.as_mut().filter(|seat| seat.reading);
+        let Some(seat) = seat else {
+            // The server stops.
+            self.places.release(None, peer.ip());
+            return;
+        };
+        let conn = seat.shard.accept(now, peer);
+        if let Err(error) = seat.sockets.insert(&turn.set, conn, stream, peer.ip()) {
+            tracing::warn!(%peer, %error, "client cannot be polled");
+            seat.shard.step(now, ShardInput::Closed { conn }, &mut seat.out);
+            self.places.release(Some(seat.id), peer.ip());
+        }
+    }
+
+    fn on_signal(&mut self, turn: &mut Turn) {
+        let Some(door) = &mut self.door else { return };
+        while let Ok(Some(signal)) = door.signals.read_signal() {
+            let Some(listener) = door.listener.take() else {
+                tracing::warn!("a second signal: ending without waiting for the log");
+                std::process::exit(EXIT_IMPATIENT);
+            };
+            tracing::info!(signal = signal.ssi_signo, "stopping");
+            drop(listener);
+            for executor in &self.places.shards {
+                self.places.executors[*executor].post(Mail::StopReading);
+                turn.outgoing.ring[*executor] = true;
+            }
+        }
+    }
+
+    fn on_socket(&mut self, turn: &mut Turn, conn: ConnId, flags: EpollFlags, now: Now) {
+        if flags.contains(EpollFlags::EPOLLOUT) {
+            self.flush(turn, conn, now);
+        }
+        let lost = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
+        if flags.contains(EpollFlags::EPOLLIN) {
+            self.read(turn, conn, now);
+        } else if lost {
+            self.close(turn, conn, now);
+        }
+    }
+
+    fn read(&mut self, turn: &mut Turn, conn: ConnId, now: Now) {
+        let Some(seat) = &mut self.shard else { return };
+        let mut so_far = 0;
+        loop {
+            match seat.sockets.read(&turn.set, conn, so_far) {
+                Got::Bytes(count) => {
+                    let bytes = seat.sockets.bytes(count);
+                    seat.shard.step(now, ShardInput::Bytes { conn, bytes }, &mut seat.out);
+                    so_far += count;
+                    // A pause or a close must take effect before more is read.
+                    let held = !seat.out.pause.is_empty() || !seat.out.close.is_empty();
+                    if held || Sockets::was_last(count) {
+                        return;
+                    }
+                }
+                Got::Enough => return,
+                Got::Gone => return self.close(turn, conn, now),
+            }
+        }
+    }
+
+    /// Sends a connection's outbox, and closes the connection if that was all it waited for.
+    fn flush(&mut self, turn: &mut Turn, conn: ConnId, now: Now) {
+        let Some(seat) = &mut self.shard else { return };
+        loop {
+            let bytes = seat.shard.outbox(conn);
+            if bytes.is_empty() {
+                if seat.sockets.is_closing(conn) {
+                    self.close(turn, conn, now);
+                }
+                return;
+            }
+            match seat.sockets.write(&turn.set, conn, bytes) {
+                Put::Taken(bytes) => {
+                    seat.shard.step(now, ShardInput::Sent { conn, bytes }, &mut seat.out);
+                }
+                Put::Blocked => return,
+                Put::Gone => return self.close(turn, conn, now),
+            }
+        }
+    }
+
+    /// Closes the socket and tells the shard.
+    fn close(&mut self, turn: &Turn, conn: ConnId, now: Now) {
+        let Some(seat) = &mut self.shard else { return };
+        let Some(peer) = seat.sockets.remove(&turn.set, conn) else { return };
+        seat.shard.step(now, ShardInput::Closed { conn }, &mut seat.out);
+        self.places.release(Some(seat.id), peer);
+    }
+
+    /// Lets shard, core, feed, disk and sockets work off each other's outputs, then posts what is
+    /// for other executors.
+    fn settle(&mut self, turn: &mut Turn, now: Now) {
+        let mut quiet = false;
+        for _ in 0..ROUNDS_PER_TURN {
+            if let Some(seat) = &mut self.shard {
+                seat.shard.end_turn(now, &mut seat.out);
+            }
+            let mut busy = self.carry_to_core(turn, now);
+            busy |= self.carry_from_core(turn, now);
+            busy |= self.take_feed(now);
+            busy |= self.serve_sockets(turn, now);
+            if !busy {
+                quiet = true;
+                break;
+            }
+        }
+        self.post(turn);
+        if !quiet {
+            self.mailbox.wake.ring();
+        }
+    }
+
+    /// The shard's messages to the core. True if the core sits here and got some.
+    fn carry_to_core(&mut self, turn: &mut Turn, now: Now) -> bool {
+        let Some(seat) = &mut self.shard else { return false };
+        if seat.out.to_core.is_empty() {
+            return false;
+        }
+        let Some(core) = &mut self.core else {
+            turn.outgoing.to_core.append(&mut seat.out.to_core);
+            return false;
+        };
+        for message in seat.out.to_core.drain(..) {
+            let input = CoreInput::Shard { from: seat.id, message };
+            core.core.step(now, input, &mut core.out);
+        }
+        true
+    }
+
+    /// Ends the core's turn and carries its wishes out. True if the shard that sits here got a
+    /// message.
+    fn carry_from_core(&mut self, turn: &mut Turn, now: Now) -> bool {
+        let Some(seat) = &mut self.core else { return false };
+        seat.core.end_turn(now, &mut seat.out);
+        if let Some(reason) = &seat.out.halt {
+            halt(reason);
+        }
+        if !seat.out.disk.is_empty() {
+            seat.out.disk.drain(..).for_each(|op| seat.disk.submit(op));
+            seat.disk.flush();
+        }
+        let mut busy = false;
+        for (to, message) in seat.out.to_shards.drain(..) {
+            match &mut self.shard {
+                Some(local) if local.id == to => {
+                    local.shard.step(now, ShardInput::Core(message), &mut local.out);
+                    busy = true;
+                }
+                _ => turn.outgoing.to_shards[usize::from(to.0)].push(message),
+            }
+        }
+        for shard in seat.out.wake.drain(..) {
+            let executor = self.places.shards[usize::from(shard.0)];
+            turn.outgoing.ring[executor] |= executor != self.number;
+        }
+        if std::mem::take(&mut seat.out.stopped) {
+            for (number, executor) in self.places.executors.iter().enumerate() {
+                executor.post(Mail::Finish);
+                turn.outgoing.ring[number] = true;
+            }
+        }
+        busy
+    }
+
+    /// Carries out what the shard wants of its sockets. True if that changed anything.
+    fn serve_sockets(&mut self, turn: &mut Turn, now: Now) -> bool {
+        let Some(seat) = &mut self.shard else { return false };
+        let mut busy = false;
+        for conn in seat.out.pause.drain(..) {
+            seat.sockets.pause(&turn.set, conn, true);
+        }
+        for conn in seat.out.resume.drain(..) {
+            if seat.reading {
+                seat.sockets.pause(&turn.set, conn, false);
+            }
+        }
+        let mut flush = std::mem::take(&mut seat.out.flush);
+        let mut close = std::mem::take(&mut seat.out.close);
+        for conn in &close {
+            seat.sockets.close_after_flush(&turn.set, *conn);
+        }
+        for conn in flush.drain(..).chain(close.drain(..)) {
+            busy = true;
+            self.flush(turn, conn, now);
+        }
+        if let Some(seat) = &mut self.shard {
+            // Keep the larger allocation for the next turn.
+            if seat.out.flush.is_empty() {
+                seat.out.flush = flush;
+            }
+        }
+        busy
+    }
+
+    /// Posts the turn's mail and rings the bells.
+    fn post(&mut self, turn: &mut Turn) {
+        let outgoing = &mut turn.outgoing;
+        if let Some(seat) = &self.shard {
+            let core = self.places.core;
+            if !outgoing.to_core.is_empty() {
+                let messages = std::mem::take(&mut outgoing.to_core);
+                self.places.executors[core].post(Mail::Core { from: seat.id, messages });
+                outgoing.ring[core] = true;
+            }
+            if std::mem::take(&mut turn.report_stopped) {
+                self.places.executors[core].post(Mail::StoppedReading);
+                outgoing.ring[core] = true;
+            }
+        }
+        for (messages, executor) in outgoing.to_shards.iter_mut().zip(&self.places.shards) {
+            if !messages.is_empty() {
+                let messages = std::mem::take(messages);
+                self.places.executors[*executor].post(Mail::Shard(messages));
+                outgoing.ring[*executor] = true;
+            }
+        }
+        for (ring, executor) in outgoing.ring.iter_mut().zip(&self.places.executors) {
+            if std::mem::take(ring) {
+                executor.ring();
+            }
+        }
+    }
+
+    /// The last replies were sent by the turn before; closes everything.
+    fn end(&mut self, turn: &mut Turn) {
+        let now = self.clock.now();
+        if let Some(seat) = &mut self.shard {
+            let mut all = Vec::new();
+            seat.sockets.all(seat.id, &mut all);
+            for conn in all {
+                self.close(turn, conn, now);
+            }
+        }
+        self.core = None;
+        self.heart.end();
+    }
+}
+
+impl Places {
+    /// A client is gone.
+    fn release(&self, shard: Option<ShardId>, peer: IpAddr) {
+        if let Some(shard) = shard {
+            self.loads[usize::from(shard.0)].fetch_sub(1, Ordering::Relaxed);
+        }
+        self.admission.lock().expect("nothing panics under it").release(peer);
+    }
+}

@@ -1,0 +1,117 @@
+//! What recovery reads: every snapshot and segment, mapped.
+#![allow(unsafe_code)] // mapping files
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use engine::disk::SegmentId;
+use engine::recover::{DiskImage, Image, Parallel};
+use model::Zxid;
+
+use super::disk::Dirs;
+
+/// Maps the files of both directories, in the order of their numbers.
+pub(crate) fn map_all(dirs: &Dirs) -> io::Result<DiskImage> {
+    let snapshots = map_named(&dirs.snapshots, "snapshot.")?;
+    let segments = map_named(&dirs.log, "log.")?;
+    Ok(DiskImage {
+        snapshots: snapshots.into_iter().map(|(n, image)| (Zxid(n as i64), image)).collect(),
+        segments: segments.into_iter().map(|(n, image)| (SegmentId(n), image)).collect(),
+    })
+}
+
+fn map_named(dir: &Path, prefix: &str) -> io::Result<Vec<(u64, Image)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
+        let number = number.filter(|digits| digits.len() == 16);
+        let Some(number) = number.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else {
+            continue;
+        };
+        found.push((number, map(&entry.path())?));
+    }
+    found.sort_by_key(|(number, _)| *number);
+    Ok(found)
+}
+
+fn map(path: &Path) -> io::Result<Image> {
+    let file = File::open(path)?;
+    if file.metadata()?.len() == 0 {
+        // An empty file cannot be mapped; recovery judges it like any other.
+        return Ok(Arc::new(Vec::new()));
+    }
+    // SAFETY: the directory is locked, so nobody but this process writes here. Snapshots are
+    // never written again once they have their name, only unlinked, which leaves the mapping
+    // alone. Segments are overwritten only after recovery, which keeps none of them mapped; none
+    // is ever shortened while it has a name.
+    let mapped = unsafe { memmap2::Mmap::map(&file) }?;
+    Ok(Arc::new(mapped))
+}
+
+/// Spreads recovery over the cores.
+pub(crate) struct Cores(pub(crate) usize);
+
+impl Parallel for Cores {
+    fn run<'a>(&self, work: Vec<Box<dyn FnOnce() + Send + 'a>>) {
+        let threads = self.0.clamp(1, work.len().max(1));
+        let queue = Mutex::new(work.into_iter());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let piece = queue.lock().expect("no piece runs under the lock").next();
+                        match piece {
+                            Some(piece) => piece(),
+                            None => return,
+                        }
+                    }
+                });
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn only_whole_names_are_mapped_in_order() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (name, content) in [
+            ("snapshot.0000000000000010", "b"),
+            ("snapshot.0000000000000002", "a"),
+            ("snapshot.000000000000000f.tmp", "unfinished"),
+            ("snapshot.3", "short"),
+            ("log.0000000000000001", ""),
+            ("lock", "1"),
+        ] {
+            fs::write(dir.path().join(name), content).expect("a file");
+        }
+        let dirs = Dirs { log: dir.path().into(), snapshots: dir.path().into() };
+        let image = map_all(&dirs).expect("mapped");
+        let read = |image: &Image| String::from_utf8((**image).as_ref().to_vec()).expect("text");
+        let found: Vec<_> = image.snapshots.iter().map(|(z, i)| (z.0, read(i))).collect();
+        assert_eq!(found, [(2, "a".into()), (16, "b".into())]);
+        assert_eq!(image.segments.len(), 1);
+    }
+
+    #[test]
+    fn all_pieces_run() {
+        let sum = AtomicU64::new(0);
+        let work = (1..=100u64).map(|n| {
+            let sum = &sum;
+            Box::new(move || {
+                sum.fetch_add(n, Ordering::Relaxed);
+            }) as Box<dyn FnOnce() + Send + '_>
+        });
+        Cores(4).run(work.collect());
+        assert_eq!(sum.load(Ordering::Relaxed), 5050);
+        Cores(4).run(Vec::new());
+    }
+}

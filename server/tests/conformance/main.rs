@@ -1,0 +1,11 @@
+//! The real process, driven by a client written elsewhere (the `zookeeper-client` crate) and by raw
+//! sockets where that client is too polite.
+
+mod api;
+mod bad_input;
+mod crash;
+mod node;
+mod ordering;
+mod raw;
+mod sessions;
+mod watches;

@@ -1,0 +1,146 @@
+//! Starts the server as a process with a configuration file and a data directory of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use zookeeper_client::{Client, Connector};
+
+/// A running server. Dropping it ends the process.
+pub struct Node {
+    folder: TempDir,
+    extra: String,
+    child: Option<Child>,
+    address: String,
+}
+
+impl Node {
+    /// A server with default settings, TTL znodes and all four-letter words allowed.
+    pub fn start() -> Node {
+        Node::start_with("")
+    }
+
+    /// The same with more lines in its configuration file.
+    pub fn start_with(extra: &str) -> Node {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut node =
+            Node { folder, extra: extra.to_owned(), child: None, address: String::new() };
+        node.launch();
+        node
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("zoo.cfg")
+    }
+
+    /// Starts the process and waits for its ready line.
+    pub fn launch(&mut self) {
+        assert!(self.child.is_none(), "one process at a time");
+        let data = self.folder.path().join("data");
+        let text = format!(
+            "tickTime=2000\ndataDir={}\nclientPort=0\nclientPortAddress=127.0.0.1\n\
+             admin.enableServer=false\n4lw.commands.whitelist=*\nextendedTypesEnabled=true\n\
+             preAllocSize=4096\n\
+             DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU=\n{}\n",
+            data.display(),
+            self.extra
+        );
+        std::fs::write(self.config(), text).expect("write zoo.cfg");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ringkeeper"))
+            .arg("serve")
+            .arg("--config")
+            .arg(self.config())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .expect("the server starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find(|line| line.contains("ready"))
+            .expect("the server says that it is ready");
+        let address = ready
+            .split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
+            .find(|word| word.starts_with("127.0.0.1:"))
+            .unwrap_or_else(|| panic!("no address in {ready:?}"));
+        self.address = address.to_owned();
+        // Keep draining, so that the server never blocks on its own output.
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        self.child = Some(child);
+    }
+
+    /// `host:port` for clients.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("running").id()
+    }
+
+    /// Data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Ends the process as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Asks the process to stop and returns its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        let mut child = self.child.take().expect("running");
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signal");
+        child.wait().expect("it ends").code()
+    }
+
+    /// A client with a session of its own.
+    pub async fn client(&self) -> Client {
+        self.connector().connect(&self.address).await.expect("the client connects")
+    }
+
+    /// For clients with wishes.
+    pub fn connector(&self) -> Connector {
+        let mut connector = Client::connector();
+        connector.session_timeout(Duration::from_secs(10));
+        connector
+    }
+
+    /// Sends a four-letter word and returns the whole answer.
+    pub fn word(&self, word: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set a timeout");
+        stream.write_all(word.as_bytes()).expect("send");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer and a close");
+        answer
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Runs a story on a small asynchronous runtime, bounded in time.
+pub fn story<F: Future<Output = ()>>(steps: F) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime for the client");
+    runtime.block_on(async {
+        tokio::time::timeout(Duration::from_secs(60), steps).await.expect("done within a minute");
+    });
+}

@@ -1,0 +1,178 @@
+//! One guarantee per file. A checker sees what clients and the feed see, in true order, and says
+//! what is wrong in words. Each has a test that doctors a history and sees it caught.
+
+use engine::Version;
+use model::SessionId;
+use protocol::{Answer, ReplyHeader, WatchEvent};
+use server::feed::CommitBatch;
+
+use crate::client::Pending;
+use crate::history::History;
+
+mod bounded_queues;
+mod digest_agrees;
+mod durable_after_ack;
+mod ephemeral_lifetime;
+mod event_order;
+mod multi_atomic;
+mod own_writes;
+mod real_time_order;
+mod reply_matches_version;
+mod session_expiry;
+mod session_fifo;
+mod zxid_monotonic;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// The node published a batch; the history already holds it.
+    Published(&'a CommitBatch),
+    /// A client got a session, new or again.
+    Attached {
+        /// Client.
+        client: usize,
+        /// Session.
+        session: SessionId,
+        /// Granted timeout, ms.
+        timeout_ms: i32,
+    },
+    /// A client's connection ended, by whomever.
+    Dropped {
+        /// Client.
+        client: usize,
+    },
+    /// A client was answered. `answer` is `None` for errors.
+    Replied {
+        /// Client.
+        client: usize,
+        /// Its session.
+        session: SessionId,
+        /// Oldest request it was owed.
+        pending: &'a Pending,
+        /// Reply header.
+        header: ReplyHeader,
+        /// Body.
+        answer: Option<&'a Answer<'a>>,
+    },
+    /// A client was told of a change.
+    Event {
+        /// Client.
+        client: usize,
+        /// What it was told.
+        event: WatchEvent<'a>,
+    },
+    /// A node started from its disk; the history already holds the version.
+    Recovered {
+        /// State it starts with.
+        version: &'a Version,
+        /// Last transaction that had been published before.
+        published_before: model::Zxid,
+    },
+    /// Lengths of queues inside the node: links to the core, links to shards, largest outbox.
+    Queues {
+        /// Messages waiting for the core.
+        to_core: usize,
+        /// Messages waiting for shards.
+        to_shards: usize,
+        /// Bytes waiting for the slowest client.
+        outbox: usize,
+    },
+}
+
+/// Judges one guarantee.
+pub trait Checker {
+    /// The guarantee's name.
+    fn name(&self) -> &'static str;
+
+    /// Takes notice; an error ends the run.
+    fn see(&mut self, history: &History, seen: &Seen<'_>) -> Result<(), String>;
+}
+
+/// All of them.
+pub fn all() -> Vec<Box<dyn Checker>> {
+    vec![
+        Box::new(session_fifo::SessionFifo),
+        Box::new(zxid_monotonic::ZxidMonotonic::default()),
+        Box::new(reply_matches_version::ReplyMatchesVersion),
+        Box::new(own_writes::OwnWrites::default()),
+        Box::new(event_order::EventOrder::default()),
+        Box::new(real_time_order::RealTimeOrder),
+        Box::new(durable_after_ack::DurableAfterAck),
+        Box::new(multi_atomic::MultiAtomic),
+        Box::new(ephemeral_lifetime::EphemeralLifetime),
+        Box::new(session_expiry::SessionExpiry::default()),
+        Box::new(digest_agrees::DigestAgrees::default()),
+        Box::new(bounded_queues::BoundedQueues),
+    ]
+}
+
+#[cfg(test)]
+pub(crate) mod doctored {
+    //! Histories and sightings made by hand.
+
+    use engine::draft::{Caller, Draft, Settings, Stamp};
+    use engine::{Effects, Version};
+    use model::{CreateMode, Op, OpCode, SessionId, Xid, Zxid, acl, op::Create};
+    use protocol::ReplyHeader;
+
+    use crate::client::{Asked, Pending};
+    use crate::history::History;
+
+    /// A state machine to make histories with.
+    pub(crate) struct Maker {
+        draft: Draft,
+        /// The history so far.
+        pub(crate) history: History,
+        zxid: Zxid,
+    }
+
+    impl Maker {
+        pub(crate) fn new() -> Maker {
+            let mut maker = Maker {
+                draft: Draft::new(Settings::default()),
+                history: History::default(),
+                zxid: Zxid::ZERO,
+            };
+            let version = maker.draft.freeze();
+            maker.history.recover(&version);
+            maker
+        }
+
+        pub(crate) fn run(&mut self, op: &Op<'_>, session: i64) -> (Version, Effects) {
+            self.zxid = self.zxid.next();
+            let mut effects = Effects::default();
+            let caller = Caller { session: SessionId(session), identities: [].into() };
+            let stamp = Stamp { zxid: self.zxid, cxid: 1, time_ms: 1000 };
+            self.draft.execute(op, &caller, stamp, &mut effects);
+            let version = self.draft.freeze();
+            let segment = server::feed::Segment {
+                version: version.clone(),
+                effects: effects.clone(),
+                entries: Vec::new(),
+            };
+            self.history.publish(&server::feed::CommitBatch { segments: vec![segment] });
+            (version, effects)
+        }
+
+        pub(crate) fn create(&mut self, path: &str) -> Version {
+            let open = acl::world(model::Perms::ALL);
+            let op = Op::Create(Create {
+                opcode: OpCode::Create,
+                path: path.as_bytes(),
+                data: Some(b"x"),
+                acl: Some(&open),
+                mode: CreateMode::Persistent,
+                sequential: false,
+            });
+            self.run(&op, 1).0
+        }
+    }
+
+    pub(crate) fn pending(opcode: OpCode, asked: Asked, floor: i64) -> Pending {
+        Pending { xid: Xid(1), opcode, asked, floor: Zxid(floor) }
+    }
+
+    pub(crate) fn header(xid: i32, zxid: i64, err: i32) -> ReplyHeader {
+        ReplyHeader { xid: Xid(xid), zxid: Zxid(zxid), err }
+    }
+}

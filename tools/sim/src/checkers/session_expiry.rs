@@ -1,0 +1,99 @@
+//! A session ends only because its client closed it or was silent for its whole timeout. Time in
+//! which the client had spoken and the server had not listened does not count.
+
+use std::collections::BTreeMap;
+
+use model::SessionId;
+
+use super::{Checker, Seen};
+use crate::history::History;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct SessionExpiry {
+    /// Granted timeouts, ms; a re-attach changes them.
+    timeouts: BTreeMap<SessionId, i32>,
+    alive: BTreeMap<SessionId, ()>,
+}
+
+/// How much faster than true time the server's clock may run, per million.
+const CLOCK_FAST_PPM: u64 = 1000;
+
+impl Checker for SessionExpiry {
+    fn name(&self) -> &'static str {
+        "session_expiry_not_early"
+    }
+
+    fn see(&mut self, history: &History, seen: &Seen<'_>) -> Result<(), String> {
+        match seen {
+            Seen::Attached { session, timeout_ms, .. } => {
+                self.timeouts.insert(*session, *timeout_ms);
+            }
+            Seen::Published(_) | Seen::Recovered { .. } => {
+                let Some(newest) = history.newest() else { return Ok(()) };
+                let sessions = &newest.tables().sessions;
+                let ended: Vec<SessionId> =
+                    self.alive.keys().filter(|id| !sessions.contains_key(*id)).copied().collect();
+                for session in ended {
+                    self.alive.remove(&session);
+                    self.judge(history, session)?;
+                }
+                for session in sessions.keys() {
+                    self.alive.insert(*session, ());
+                }
+            }
+            Seen::Dropped { .. }
+            | Seen::Replied { .. }
+            | Seen::Event { .. }
+            | Seen::Queues { .. } => {}
+        }
+        Ok(())
+    }
+}
+
+impl SessionExpiry {
+    fn judge(&self, history: &History, session: SessionId) -> Result<(), String> {
+        let (Some(heard), Some(timeout_ms)) =
+            (history.heard.get(&session), self.timeouts.get(&session))
+        else {
+            return Ok(());
+        };
+        if history.closing.contains(&session) {
+            return Ok(());
+        }
+        let silent = history.now.saturating_sub(*heard);
+        let least = *timeout_ms as u64 * 1_000_000;
+        if silent + silent / 1_000_000 * CLOCK_FAST_PPM >= least {
+            return Ok(());
+        }
+        Err(format!(
+            "session {session} ended after {} ms of silence; its timeout is {timeout_ms} ms",
+            silent / 1_000_000
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::doctored::Maker;
+    use model::{Op, SessionId};
+
+    #[test]
+    fn an_early_end_is_caught() {
+        for (now_ms, fine) in [(3999, false), (4001, true)] {
+            let mut maker = Maker::new();
+            let mut checker = SessionExpiry::default();
+            let session = SessionId(7);
+            maker.run(&Op::CreateSession { timeout_ms: 4000 }, 7);
+            maker.history.heard.insert(session, 0);
+            let attached = Seen::Attached { client: 0, session, timeout_ms: 4000 };
+            checker.see(&maker.history, &attached).expect("nothing wrong");
+            let batch = server::feed::CommitBatch::default();
+            checker.see(&maker.history, &Seen::Published(&batch)).expect("nothing wrong");
+            maker.run(&Op::CloseSession, 7);
+            maker.history.now = now_ms * 1_000_000;
+            assert_eq!(checker.see(&maker.history, &Seen::Published(&batch)).is_ok(), fine);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! One server as the world sees it: its disk outlives it; core, shards and links die with it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use engine::draft::Settings;
+use engine::log::LogSettings;
+use engine::recover::{Inline, RecoverError, recover};
+use model::{Mono, Now, ServerId, Zxid};
+use server::core::{Core, CoreConfig, CoreInput, CoreOutputs};
+use server::feed::{Subscriber, feed};
+use server::link::{ConnId, ShardId, ToCore, ToShard};
+use server::shard::{Shard, ShardConfig, ShardOutputs};
+
+use crate::disk::SimDisk;
+use crate::swarm::Options;
+
+/// A shard with its links and the network connections it owns.
+pub struct ShardSlot {
+    /// The shard.
+    pub shard: Shard,
+    /// Messages on their way to the core.
+    pub to_core: VecDeque<ToCore>,
+    /// Messages on their way from the core.
+    pub to_shard: VecDeque<ToShard>,
+    /// It was given input since its turn last ended.
+    pub dirty: bool,
+    /// Its connections, by the network's number.
+    pub links: BTreeMap<ConnId, usize>,
+    /// Connections not to be read.
+    pub paused: BTreeSet<ConnId>,
+    /// Connections to close when their outbox is empty.
+    pub closing: BTreeSet<ConnId>,
+    /// When it ticks next, true time in ns.
+    pub tick_at: u64,
+}
+
+/// A running process.
+pub struct Process {
+    /// The core.
+    pub core: Core,
+    /// The shards.
+    pub shards: Vec<ShardSlot>,
+    /// A listener on the feed that is never late.
+    pub listener: Subscriber,
+    /// The core was given input since its turn last ended.
+    pub core_dirty: bool,
+    /// When the core ticks next, true time in ns.
+    pub tick_at: u64,
+}
+
+/// One server.
+pub struct Node {
+    /// Its disk.
+    pub disk: SimDisk,
+    /// Its process, if it runs.
+    pub process: Option<Process>,
+    /// It runs again at this true time, ns.
+    pub start_at: u64,
+    /// It does nothing until this true time, ns.
+    pub paused_until: u64,
+    /// Its wall clock's error, ms.
+    pub wall_error_ms: i64,
+    /// It was refused its own disk after damage; it stays down.
+    pub refused: bool,
+    /// Starts so far.
+    pub starts: u64,
+}
+
+/// What a start yields.
+pub enum Started {
+    /// It runs, from this version.
+    Running(engine::Version),
+    /// Its disk cannot be trusted.
+    Refused(RecoverError),
+}
+
+impl Node {
+    /// A server that has never run.
+    pub fn new(disk: SimDisk) -> Node {
+        Node {
+            disk,
+            process: None,
+            start_at: 0,
+            paused_until: 0,
+            wall_error_ms: 0,
+            refused: false,
+            starts: 0,
+        }
+    }
+
+    /// Both clocks of this server at a true time.
+    pub fn now(&self, true_ns: u64, options: &Options) -> Now {
+        let fast = true_ns / 1_000_000 * options.clock_fast_ppm;
+        let wall = 1_700_000_000_000 + (true_ns / 1_000_000) as i64 + self.wall_error_ms;
+        Now { mono: Mono(1_000_000_000 + true_ns + fast), wall_ms: wall }
+    }
+
+    /// True if it can do anything at this true time.
+    pub fn is_awake(&self, now: u64) -> bool {
+        self.process.is_some() && self.paused_until <= now
+    }
+
+    /// Starts the process from what the disk holds.
+    pub fn start(&mut self, true_ns: u64, options: &Options, out: &mut CoreOutputs) -> Started {
+        let settings =
+            Settings { extended_types: true, hash_seed: self.starts, ..Settings::default() };
+        let log = LogSettings {
+            segment_bytes: options.segment_bytes,
+            writes_max: options.log_writes,
+            log_id: 1,
+        };
+        self.starts += 1;
+        let mut recovered = match recover(&self.disk.image(), settings.clone(), log, &Inline) {
+            Ok(recovered) => recovered,
+            Err(error) => {
+                self.refused = true;
+                return Started::Refused(error);
+            }
+        };
+        let version = recovered.draft.freeze();
+        let now = self.now(true_ns, options);
+        let shards = usize::from(options.shards);
+        let (publisher, mut subscribers) = feed(shards + 1, options.feed_slots);
+        let listener = subscribers.pop().expect("one more than shards");
+        let config = CoreConfig {
+            server: ServerId(1),
+            shards: options.shards,
+            tick_ms: 2000,
+            session_timeout_ms_min: 4000,
+            session_timeout_ms_max: 40_000,
+            settings,
+            session_secret: [7; 32],
+            zookeeper_passwords: false,
+            container_check_ms: 60_000,
+            container_per_minute: 10_000,
+            container_never_used_ms: 0,
+            snapshot_entries: options.snapshot_entries,
+            snapshot_bytes: 1 << 30,
+            snapshots_kept: 3,
+            reserve_bytes: 1 << 20,
+            conf_text: String::new(),
+            envi_text: String::new(),
+            version_text: "3.9.5-sim".to_owned(),
+        };
+        let core = Core::new(config, recovered, publisher, now, out);
+        let shards = subscribers
+            .into_iter()
+            .enumerate()
+            .map(|(index, subscriber)| ShardSlot {
+                shard: Shard::new(shard_config(index), version.clone(), subscriber),
+                to_core: VecDeque::new(),
+                to_shard: VecDeque::new(),
+                dirty: true,
+                links: BTreeMap::new(),
+                paused: BTreeSet::new(),
+                closing: BTreeSet::new(),
+                tick_at: true_ns,
+            })
+            .collect();
+        self.process = Some(Process { core, shards, listener, core_dirty: true, tick_at: true_ns });
+        Started::Running(version)
+    }
+}
+
+fn shard_config(index: usize) -> ShardConfig {
+    ShardConfig {
+        shard: ShardId(index as u16),
+        frame_bytes_max: 0xf_ffff,
+        words: None,
+        super_digest: None,
+        digest_scheme: true,
+        skip_acl: false,
+        sessionless_ms: 10_000,
+        version_text: "3.9.5-sim".to_owned(),
+        envi_text: String::new(),
+    }
+}
+
+impl Process {
+    /// Gives the core an input.
+    pub fn core_step(&mut self, now: Now, input: CoreInput, out: &mut CoreOutputs) {
+        self.core_dirty = true;
+        self.core.step(now, input, out);
+    }
+
+    /// Gives a shard an input.
+    pub fn shard_step(
+        &mut self,
+        index: usize,
+        now: Now,
+        input: server::shard::ShardInput<'_>,
+        out: &mut ShardOutputs,
+    ) {
+        self.shards[index].dirty = true;
+        self.shards[index].shard.step(now, input, out);
+    }
+
+    /// Last transaction in the hands of any shard.
+    pub fn slowest_view(&self) -> Zxid {
+        self.shards.iter().map(|slot| slot.shard.zxid()).min().unwrap_or_default()
+    }
+}

@@ -1,0 +1,874 @@
+//! The world of one seed: a server, its clients, and everything between them that can go wrong.
+//! Every enabled event is chosen by the seed: deliveries, ticks, disk completions, a shard taking
+//! one batch from the feed, client actions, crashes. Same seed, same trace.
+
+use std::collections::BTreeMap;
+
+use model::{SessionId, Zxid};
+use protocol::{Answer, ConnectResponse, ServerFrame, Split};
+use server::core::{CoreInput, CoreOutputs};
+use server::shard::{ShardInput, ShardOutputs};
+
+use crate::checkers::{self, Checker, Seen};
+use crate::client::{Asked, Client, Standing};
+use crate::dice::Dice;
+use crate::disk::SimDisk;
+use crate::history::History;
+use crate::network::{Link, PIPE_BYTES, take};
+use crate::node::{Node, Started};
+use crate::swarm::Options;
+use crate::trace::Trace;
+
+/// Time between ticks of an awake actor, ns.
+const TICK_NS: u64 = 100_000_000;
+
+/// What broke, in which step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Guarantee.
+    pub checker: String,
+    /// In words.
+    pub words: String,
+    /// Event number.
+    pub step: u64,
+}
+
+/// How a clean run went.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    /// Events.
+    pub events: u64,
+    /// Simulated time, ns.
+    pub simulated_ns: u64,
+    /// Answers received by clients.
+    pub answers: u64,
+    /// Watch events received by clients.
+    pub watch_events: u64,
+    /// Starts of the process.
+    pub starts: u64,
+    /// Hash of the whole trace.
+    pub hash: u64,
+}
+
+/// Something that may happen next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Event {
+    ToCore(usize),
+    ToShard(usize),
+    Feed(usize),
+    ShardTurn(usize),
+    CoreTurn,
+    ShardTick(usize),
+    CoreTick,
+    Disk,
+    Deliver(usize),
+    Flush(usize),
+    Receive(usize),
+    ServerHearsClose(usize),
+    Client(usize),
+    Start,
+}
+
+/// The world.
+pub struct World {
+    options: Options,
+    dice: Dice,
+    /// True time, ns.
+    now: u64,
+    step: u64,
+    node: Node,
+    clients: Vec<Client>,
+    links: BTreeMap<usize, Link>,
+    next_link: usize,
+    history: History,
+    checkers: Vec<Box<dyn Checker>>,
+    /// The score.
+    pub trace: Trace,
+    faults: bool,
+    disk_failed: bool,
+    /// Until then clients send nothing but heartbeats, true time in ns.
+    quiet_until: u64,
+    summary: Summary,
+}
+
+type Outcome = Result<(), Violation>;
+
+impl World {
+    /// The world of a seed.
+    pub fn new(seed: u64, keep_trace: bool) -> World {
+        let mut dice = Dice::new(seed);
+        let options = Options::draw(&mut dice);
+        World::with(options, dice, keep_trace)
+    }
+
+    /// A world of chosen kind.
+    pub fn with(options: Options, mut dice: Dice, keep_trace: bool) -> World {
+        let clients = (0..options.clients).map(|_| Client::new(dice.fork(), &options)).collect();
+        let mut world = World {
+            node: Node::new(SimDisk::new(dice.fork())),
+            clients,
+            links: BTreeMap::new(),
+            next_link: 0,
+            history: History::default(),
+            checkers: checkers::all(),
+            trace: Trace::new(keep_trace),
+            faults: true,
+            disk_failed: false,
+            quiet_until: 0,
+            summary: Summary::default(),
+            options,
+            dice,
+            now: 0,
+            step: 0,
+        };
+        let words = format!("{:?}", world.options);
+        world.trace.event(0, 0, "world", "drawn", &words);
+        world
+    }
+
+    /// The kind of world it is.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Runs the safety phase with faults, then heals everything and demands service.
+    pub fn run(&mut self) -> Result<Summary, Violation> {
+        for _ in 0..self.options.events {
+            self.one()?;
+        }
+        self.faults = false;
+        self.converge()?;
+        self.summary.events = self.step;
+        self.summary.simulated_ns = self.now;
+        self.summary.starts = self.node.starts;
+        self.summary.hash = self.trace.hash();
+        Ok(self.summary)
+    }
+
+    /// After healing, every client must get a session and an answer to a write and a read.
+    fn converge(&mut self) -> Outcome {
+        self.node.disk.heal(self.now);
+        self.node.paused_until = self.node.paused_until.min(self.now);
+        self.node.start_at = self.node.start_at.min(self.now);
+        self.options.depth = 1;
+        for client in &mut self.clients {
+            client.silent = false;
+        }
+        self.quiet_until = self.now;
+        let mut served = vec![0; self.clients.len()];
+        for _ in 0..60_000 {
+            if self.node.refused {
+                return Ok(());
+            }
+            let before: Vec<Option<Zxid>> = self.last_zxids();
+            self.one()?;
+            for (index, after) in self.last_zxids().into_iter().enumerate() {
+                if after.is_some() && after != before[index] {
+                    served[index] += 1;
+                }
+            }
+            if served.iter().all(|count| *count >= 3) {
+                return Ok(());
+            }
+        }
+        Err(self.violation("converges", format!("after healing clients were served {served:?}")))
+    }
+
+    fn last_zxids(&self) -> Vec<Option<Zxid>> {
+        self.clients
+            .iter()
+            .map(|client| (client.standing == Standing::Attached).then_some(client.last_zxid))
+            .collect()
+    }
+
+    fn violation(&self, checker: &str, words: String) -> Violation {
+        Violation { checker: checker.to_owned(), words, step: self.step }
+    }
+
+    fn note(&mut self, who: &str, what: &str, details: &dyn std::fmt::Display) {
+        self.trace.event(self.step, self.now, who, what, details);
+    }
+
+    fn see(&mut self, seen: &Seen<'_>) -> Outcome {
+        self.history.now = self.now;
+        for index in 0..self.checkers.len() {
+            let checker = &mut self.checkers[index];
+            if let Err(words) = checker.see(&self.history, seen) {
+                let name = checker.name().to_owned();
+                return Err(self.violation(&name, words));
+            }
+        }
+        Ok(())
+    }
+
+    /// One event.
+    fn one(&mut self) -> Outcome {
+        self.step += 1;
+        self.now += self.dice.between(500, 30_000);
+        if self.faults {
+            self.maybe_fault()?;
+        }
+        if self.faults && self.quiet_until <= self.now && self.dice.per_mille(self.options.quiet) {
+            self.quiet_until = self.now + self.dice.below(self.options.quiet_ms * 1_000_000);
+            self.note("time", "quiet", &(self.quiet_until / 1000));
+        }
+        let events = self.enabled();
+        let total: u64 = events.iter().map(|(_, weight)| weight).sum();
+        if total == 0 {
+            self.wait_for_something();
+            return Ok(());
+        }
+        let mut roll = self.dice.below(total);
+        let mut chosen = events[0].0;
+        for (event, weight) in events {
+            if roll < weight {
+                chosen = event;
+                break;
+            }
+            roll -= weight;
+        }
+        self.happen(chosen)
+    }
+
+    /// The next moment at which something is due by itself.
+    fn next_deadline(&self) -> Option<u64> {
+        let mut next = Vec::new();
+        match &self.node.process {
+            Some(process) if self.node.paused_until <= self.now => {
+                next.push(process.tick_at);
+                next.extend(process.shards.iter().map(|slot| slot.tick_at));
+            }
+            Some(_) => next.push(self.node.paused_until),
+            None => next.push(self.node.start_at),
+        }
+        next.extend(self.node.disk.next_ready());
+        next.push(self.quiet_until);
+        next.extend(self.clients.iter().map(|client| client.last_sent + client.beat() + 1));
+        next.into_iter().filter(|at| *at > self.now).min()
+    }
+
+    fn wait_for_something(&mut self) {
+        if let Some(next) = self.next_deadline() {
+            self.now = next;
+        } else {
+            self.now += TICK_NS;
+        }
+    }
+
+    fn maybe_fault(&mut self) -> Outcome {
+        if self.node.process.is_some() && self.dice.per_mille(self.options.crash) {
+            self.crash("killed")?;
+        }
+        if self.node.is_awake(self.now) && self.dice.per_mille(self.options.pause) {
+            let pause = self.dice.between(1, self.options.pause_ms);
+            self.node.paused_until = self.now + pause * 1_000_000;
+            self.note("node", "paused", &pause);
+        }
+        if self.options.wall_jump_ms > 0 && self.dice.per_mille(2) {
+            let jump = self.dice.below(2 * self.options.wall_jump_ms) as i64;
+            self.node.wall_error_ms = jump - self.options.wall_jump_ms as i64;
+            self.note("node", "wall", &self.node.wall_error_ms.clone());
+        }
+        Ok(())
+    }
+
+    fn crash(&mut self, why: &str) -> Outcome {
+        self.note("node", "crash", &why);
+        self.node.process = None;
+        self.node.disk.crash(&self.options);
+        let delay = self.dice.between(1, 3000) * 1_000_000;
+        self.node.start_at = self.now + delay;
+        for link in self.links.values_mut() {
+            link.server = None;
+            link.server_closed = true;
+            link.to_server.clear();
+        }
+        Ok(())
+    }
+
+    fn enabled(&self) -> Vec<(Event, u64)> {
+        let mut events = Vec::new();
+        let awake = self.node.is_awake(self.now);
+        match &self.node.process {
+            Some(process) if awake => {
+                for (index, slot) in process.shards.iter().enumerate() {
+                    if !slot.to_core.is_empty() {
+                        events.push((Event::ToCore(index), 6));
+                    }
+                    if !slot.to_shard.is_empty() {
+                        events.push((Event::ToShard(index), 6));
+                    }
+                    if slot.shard.feed_pending() > 0 {
+                        events.push((Event::Feed(index), 5));
+                    }
+                    if slot.dirty {
+                        events.push((Event::ShardTurn(index), 6));
+                    }
+                    if slot.tick_at <= self.now {
+                        events.push((Event::ShardTick(index), 10));
+                    }
+                }
+                if process.core_dirty {
+                    events.push((Event::CoreTurn, 6));
+                }
+                if process.tick_at <= self.now {
+                    events.push((Event::CoreTick, 10));
+                }
+                if self.node.disk.ready(self.now) > 0 {
+                    events.push((Event::Disk, 6));
+                }
+            }
+            None if self.node.start_at <= self.now && !self.node.refused => {
+                events.push((Event::Start, 10));
+            }
+            _ => {}
+        }
+        for (&id, link) in &self.links {
+            if let (Some((shard, conn)), true) = (link.server, awake)
+                && let Some(process) = &self.node.process
+            {
+                let slot = &process.shards[shard];
+                let readable = !slot.paused.contains(&conn);
+                if !link.to_server.is_empty() && readable {
+                    events.push((Event::Deliver(id), 6));
+                }
+                if link.client_closed && link.to_server.is_empty() && readable {
+                    events.push((Event::ServerHearsClose(id), 4));
+                }
+                let room = link.to_client.len() < PIPE_BYTES;
+                let empty = slot.shard.outbox(conn).is_empty();
+                if (!empty && (room || link.client_closed))
+                    || (empty && slot.closing.contains(&conn))
+                {
+                    events.push((Event::Flush(id), 6));
+                }
+            }
+            if !link.client_closed && (!link.to_client.is_empty() || link.server_closed) {
+                events.push((Event::Receive(id), 6));
+            }
+        }
+        for (index, client) in self.clients.iter().enumerate() {
+            let quiet = self.now < self.quiet_until;
+            let can_act = match client.standing {
+                Standing::Away => awake && !quiet,
+                Standing::Knocking => false,
+                Standing::Attached => {
+                    self.heartbeat_due(client)
+                        || (!quiet && client.pending.len() < self.options.depth)
+                }
+            };
+            if can_act {
+                events.push((Event::Client(index), if client.silent { 1 } else { 3 }));
+            }
+        }
+        events
+    }
+
+    fn happen(&mut self, event: Event) -> Outcome {
+        match event {
+            Event::Start => self.start(),
+            Event::Client(index) => self.client_turn(index),
+            Event::Receive(id) => self.receive(id),
+            Event::ToCore(_) | Event::CoreTurn | Event::CoreTick | Event::Disk => {
+                self.core_event(event)
+            }
+            Event::ToShard(_)
+            | Event::Feed(_)
+            | Event::ShardTurn(_)
+            | Event::ShardTick(_)
+            | Event::Deliver(_)
+            | Event::Flush(_)
+            | Event::ServerHearsClose(_) => self.shard_event(event),
+        }
+    }
+
+    fn start(&mut self) -> Outcome {
+        let mut out = CoreOutputs::default();
+        let published_before = self.history.published;
+        self.history.now = self.now;
+        match self.node.start(self.now, &self.options, &mut out) {
+            Started::Refused(error) => {
+                self.note("node", "refused", &error);
+                if self.node.disk.damaged() {
+                    return Ok(());
+                }
+                Err(self.violation("recovers_after_crash", error.to_string()))
+            }
+            Started::Running(version) => {
+                self.note("node", "started", &format!("{version:?}"));
+                if self.node.disk.damaged() && version.zxid() < published_before {
+                    // Damage took the tail: a lone server cannot know. Nothing more to check.
+                    self.node.refused = true;
+                    self.node.process = None;
+                    return Ok(());
+                }
+                self.history.recover(&version);
+                self.see(&Seen::Recovered { version: &version, published_before })?;
+                self.core_outputs(out)
+            }
+        }
+    }
+
+    fn core_event(&mut self, event: Event) -> Outcome {
+        let now = self.node.now(self.now, &self.options);
+        let mut out = CoreOutputs::default();
+        let process = self.node.process.as_mut().expect("enabled only while it runs");
+        match event {
+            Event::ToCore(index) => {
+                let Some(message) = process.shards[index].to_core.pop_front() else {
+                    return Ok(());
+                };
+                let words = describe(&message);
+                let from = server::link::ShardId(index as u16);
+                process.core_step(now, CoreInput::Shard { from, message }, &mut out);
+                self.note("core", "mail", &words);
+            }
+            Event::CoreTurn => {
+                process.core_dirty = false;
+                process.core.end_turn(now, &mut out);
+                self.note("core", "turn", &"");
+            }
+            Event::CoreTick => {
+                process.tick_at = self.now + TICK_NS;
+                process.core_step(now, CoreInput::Tick, &mut out);
+                self.note("core", "tick", &"");
+            }
+            _ => {
+                let done = self.node.disk.complete(self.now, &self.options, self.faults);
+                let Some(done) = done else { return Ok(()) };
+                self.disk_failed |= done.result.is_err();
+                let words = format!("{} {:?}", done.token.0, done.result);
+                process.core_step(now, CoreInput::Disk(done), &mut out);
+                self.note("disk", "done", &words);
+            }
+        }
+        self.core_outputs(out)
+    }
+
+    fn core_outputs(&mut self, out: CoreOutputs) -> Outcome {
+        for op in out.disk {
+            self.node.disk.submit(op, self.now, &self.options, self.faults);
+        }
+        let Some(process) = &mut self.node.process else { return Ok(()) };
+        for (shard, message) in out.to_shards {
+            process.shards[usize::from(shard.0)].to_shard.push_back(message);
+        }
+        while let Some(process) = &mut self.node.process
+            && let Some(batch) = process.listener.next()
+        {
+            self.history.now = self.now;
+            self.history.publish(&batch);
+            let words =
+                format!("{:?} in {} segments", self.history.published, batch.segments.len());
+            self.note("core", "publish", &words);
+            self.see(&Seen::Published(&batch))?;
+        }
+        if let Some(reason) = out.halt {
+            self.note("core", "halt", &reason);
+            if !self.disk_failed {
+                return Err(self.violation("halts_only_for_a_cause", reason));
+            }
+            self.crash("halted")?;
+        }
+        Ok(())
+    }
+
+    fn shard_event(&mut self, event: Event) -> Outcome {
+        let now = self.node.now(self.now, &self.options);
+        let mut out = ShardOutputs::default();
+        let index = match event {
+            Event::ToShard(index) => {
+                let process = self.node.process.as_mut().expect("enabled only while it runs");
+                let Some(message) = process.shards[index].to_shard.pop_front() else {
+                    return Ok(());
+                };
+                process.shard_step(index, now, ShardInput::Core(message), &mut out);
+                self.note("shard", "mail", &index);
+                index
+            }
+            Event::Feed(index) => {
+                let process = self.node.process.as_mut().expect("enabled only while it runs");
+                process.shard_step(index, now, ShardInput::Feed, &mut out);
+                self.note("shard", "feed", &index);
+                index
+            }
+            Event::ShardTurn(index) => {
+                let process = self.node.process.as_mut().expect("enabled only while it runs");
+                process.shards[index].dirty = false;
+                process.shards[index].shard.end_turn(now, &mut out);
+                self.note("shard", "turn", &index);
+                index
+            }
+            Event::ShardTick(index) => {
+                // The runtime reads its sockets before it looks at the clock.
+                let waiting: Vec<usize> = self.deliverable(index);
+                for id in waiting {
+                    self.deliver(id, true)?;
+                }
+                let Some(process) = self.node.process.as_mut() else { return Ok(()) };
+                process.shards[index].tick_at = self.now + TICK_NS;
+                process.shard_step(index, now, ShardInput::Tick, &mut out);
+                self.note("shard", "tick", &index);
+                index
+            }
+            Event::Deliver(id) => return self.deliver(id, false),
+            Event::Flush(id) => return self.flush(id),
+            Event::ServerHearsClose(id) => {
+                let Some((shard, conn)) = self.links.get(&id).and_then(|link| link.server) else {
+                    return Ok(());
+                };
+                self.forget_server_end(id, shard, conn, &mut out);
+                self.note("shard", "closed", &id);
+                shard
+            }
+            _ => return Ok(()),
+        };
+        self.shard_outputs(index, out)
+    }
+
+    /// Connections of a shard with bytes waiting.
+    fn deliverable(&self, shard: usize) -> Vec<usize> {
+        let Some(process) = &self.node.process else { return Vec::new() };
+        let slot = &process.shards[shard];
+        slot.links
+            .iter()
+            .filter(|(conn, id)| {
+                !slot.paused.contains(conn)
+                    && self.links.get(id).is_some_and(|link| !link.to_server.is_empty())
+            })
+            .map(|(_, id)| *id)
+            .collect()
+    }
+
+    fn deliver(&mut self, id: usize, all: bool) -> Outcome {
+        let now = self.node.now(self.now, &self.options);
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        let Some((shard, conn)) = link.server else { return Ok(()) };
+        let count = if !all && self.dice.per_mille(self.options.pieces) {
+            self.dice.between(1, 12) as usize
+        } else {
+            usize::MAX
+        };
+        let bytes = take(&mut link.to_server, count);
+        let client = link.client;
+        let mut out = ShardOutputs::default();
+        let process = self.node.process.as_mut().expect("the server end lives");
+        process.shard_step(shard, now, ShardInput::Bytes { conn, bytes: &bytes }, &mut out);
+        let session = self.clients[client].session;
+        if self.clients[client].link == Some(id) && session != SessionId::NONE {
+            self.history.heard.insert(session, self.now);
+        }
+        self.note("shard", "bytes", &format!("{id} {}", bytes.len()));
+        self.shard_outputs(shard, out)
+    }
+
+    fn flush(&mut self, id: usize) -> Outcome {
+        let now = self.node.now(self.now, &self.options);
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        let Some((shard, conn)) = link.server else { return Ok(()) };
+        let process = self.node.process.as_mut().expect("the server end lives");
+        let pending = process.shards[shard].shard.outbox(conn);
+        let mut out = ShardOutputs::default();
+        if pending.is_empty() {
+            link.server_closed = true;
+            self.forget_server_end(id, shard, conn, &mut out);
+            self.note("shard", "close", &id);
+            return self.shard_outputs(shard, out);
+        }
+        let room = if link.client_closed { usize::MAX } else { PIPE_BYTES - link.to_client.len() };
+        let most = if self.dice.per_mille(self.options.pieces) { 20 } else { usize::MAX };
+        let count = pending.len().min(room).min(most).max(1);
+        if !link.client_closed {
+            link.to_client.extend(&pending[..count]);
+        }
+        let input = ShardInput::Sent { conn, bytes: count };
+        process.shard_step(shard, now, input, &mut out);
+        self.note("shard", "sent", &format!("{id} {count}"));
+        self.shard_outputs(shard, out)
+    }
+
+    /// The server's end of a connection goes.
+    fn forget_server_end(
+        &mut self,
+        id: usize,
+        shard: usize,
+        conn: server::link::ConnId,
+        out: &mut ShardOutputs,
+    ) {
+        let now = self.node.now(self.now, &self.options);
+        if let Some(link) = self.links.get_mut(&id) {
+            link.server = None;
+            link.server_closed = true;
+        }
+        let process = self.node.process.as_mut().expect("the server end lives");
+        let slot = &mut process.shards[shard];
+        slot.links.remove(&conn);
+        slot.paused.remove(&conn);
+        slot.closing.remove(&conn);
+        process.shard_step(shard, now, ShardInput::Closed { conn }, out);
+    }
+
+    fn shard_outputs(&mut self, index: usize, out: ShardOutputs) -> Outcome {
+        let Some(process) = &mut self.node.process else { return Ok(()) };
+        let slot = &mut process.shards[index];
+        slot.to_core.extend(out.to_core);
+        for conn in out.pause {
+            slot.paused.insert(conn);
+        }
+        for conn in out.resume {
+            slot.paused.remove(&conn);
+        }
+        for conn in out.close {
+            if slot.links.contains_key(&conn) {
+                slot.closing.insert(conn);
+            }
+        }
+        let to_core = slot.to_core.len();
+        let to_shards = slot.to_shard.len();
+        let outbox =
+            slot.links.keys().map(|conn| slot.shard.outbox(*conn).len()).max().unwrap_or(0);
+        self.see(&Seen::Queues { to_core, to_shards, outbox })
+    }
+
+    fn client_turn(&mut self, index: usize) -> Outcome {
+        let floor = self.history.shown;
+        let client = &mut self.clients[index];
+        match client.standing {
+            Standing::Away => self.connect(index),
+            Standing::Knocking => Ok(()),
+            Standing::Attached => {
+                if client.dice().per_mille(self.options.disconnect) && self.faults {
+                    return self.disconnect(index);
+                }
+                if client.dice().per_mille(self.options.rubbish) && self.faults {
+                    let length = client.dice().below(40);
+                    let bytes = (0..length).map(|_| client.dice().word() as u8).collect();
+                    self.transmit(index, bytes);
+                    return self.disconnect(index);
+                }
+                let due = self.now - client.last_sent > client.beat();
+                let bytes = if due && !client.silent {
+                    client.ping(floor)
+                } else if client.pending.len() < self.options.depth {
+                    client.ask(&self.options, floor)
+                } else {
+                    return Ok(());
+                };
+                self.transmit(index, bytes);
+                Ok(())
+            }
+        }
+    }
+
+    fn heartbeat_due(&self, client: &Client) -> bool {
+        !client.silent && self.now - client.last_sent > client.beat()
+    }
+
+    fn connect(&mut self, index: usize) -> Outcome {
+        if !self.node.is_awake(self.now) {
+            return Ok(());
+        }
+        let now = self.node.now(self.now, &self.options);
+        let process = self.node.process.as_mut().expect("awake means running");
+        let shard = self.dice.index(process.shards.len());
+        let slot = &mut process.shards[shard];
+        let peer = ([127, 0, 0, 1], 40_000 + (self.next_link % 20_000) as u16).into();
+        let conn = slot.shard.accept(now, peer);
+        slot.dirty = true;
+        slot.links.insert(conn, self.next_link);
+        self.links.insert(self.next_link, Link::new(index, shard, conn));
+        let bytes = self.clients[index].knock();
+        self.clients[index].link = Some(self.next_link);
+        self.next_link += 1;
+        self.note("cl", "connect", &format!("{index} on shard {shard}"));
+        self.transmit(index, bytes);
+        Ok(())
+    }
+
+    fn transmit(&mut self, index: usize, bytes: Vec<u8>) {
+        let client = &mut self.clients[index];
+        client.last_sent = self.now;
+        if client.pending.iter().any(|pending| pending.asked == Asked::Close) {
+            self.history.closing.insert(client.session);
+        }
+        let length = bytes.len();
+        if let Some(link) = client.link.and_then(|id| self.links.get_mut(&id))
+            && !link.server_closed
+        {
+            link.to_server.extend(bytes);
+        }
+        self.note("cl", "send", &format!("{index} {length}"));
+    }
+
+    /// The client goes away without a word; the server learns of it later.
+    fn disconnect(&mut self, index: usize) -> Outcome {
+        if let Some(link) = self.clients[index].link.and_then(|id| self.links.get_mut(&id)) {
+            link.client_closed = true;
+            link.to_client.clear();
+        }
+        self.clients[index].dropped();
+        self.note("cl", "vanish", &index);
+        self.see(&Seen::Dropped { client: index })
+    }
+
+    fn receive(&mut self, id: usize) -> Outcome {
+        let link = self.links.get_mut(&id).expect("enabled only while it exists");
+        let index = link.client;
+        let most = if self.dice.per_mille(self.options.pieces) {
+            self.dice.between(1, 30) as usize
+        } else {
+            usize::MAX
+        };
+        let bytes = take(&mut link.to_client, most);
+        if bytes.is_empty() {
+            link.client_closed = true;
+            let current = self.clients[index].link == Some(id);
+            self.links.remove(&id);
+            self.note("cl", "dropped", &index);
+            if current {
+                self.clients[index].dropped();
+                return self.see(&Seen::Dropped { client: index });
+            }
+            return Ok(());
+        }
+        self.clients[index].inbox.extend_from_slice(&bytes);
+        while self.clients[index].link == Some(id) {
+            let inbox = &mut self.clients[index].inbox;
+            let (body, end) = match protocol::frame::split(inbox, 1 << 24) {
+                Split::NeedMore { .. } => break,
+                Split::Frame { payload } => (inbox[payload.clone()].to_vec(), payload.end),
+                Split::BadLength(length) => {
+                    return Err(self.violation("well_formed", format!("frame length {length}")));
+                }
+            };
+            self.clients[index].inbox.drain(..end);
+            self.frame(index, &body)?;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, index: usize, body: &[u8]) -> Outcome {
+        if self.clients[index].standing == Standing::Knocking {
+            return self.connect_response(index, body);
+        }
+        let frame = ServerFrame::decode(body)
+            .map_err(|error| self.violation("well_formed", format!("{error}: {body:?}")))?;
+        match frame {
+            ServerFrame::Event(event) => {
+                self.summary.watch_events += 1;
+                self.note("cl", "event", &format!("{index} {event:?}"));
+                self.see(&Seen::Event { client: index, event })
+            }
+            ServerFrame::Reply(header, rest) => {
+                let Some(pending) = self.clients[index].pending.pop_front() else {
+                    let words = format!("client {index} was owed nothing and got {header:?}");
+                    return Err(self.violation("session_fifo", words));
+                };
+                self.summary.answers += 1;
+                let answer = match header.err {
+                    0 => Some(Answer::decode(pending.opcode, rest).map_err(|error| {
+                        self.violation("well_formed", format!("{error} in {pending:?}: {rest:?}"))
+                    })?),
+                    _ => None,
+                };
+                let words = format!("{index} {:?} {:?} {}", header.xid, header.zxid, header.err);
+                self.note("cl", "answer", &words);
+                let session = self.clients[index].session;
+                self.see(&Seen::Replied {
+                    client: index,
+                    session,
+                    pending: &pending,
+                    header,
+                    answer: answer.as_ref(),
+                })?;
+                self.history.shown = self.history.shown.max(header.zxid);
+                let client = &mut self.clients[index];
+                if header.zxid.0 > 0 {
+                    client.last_zxid = header.zxid;
+                }
+                remember(client, &pending.asked, answer.is_some());
+                if pending.asked == Asked::Close {
+                    client.forget();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn connect_response(&mut self, index: usize, body: &[u8]) -> Outcome {
+        let response = ConnectResponse::decode(body)
+            .map_err(|error| self.violation("well_formed", error.to_string()))?;
+        let client = &mut self.clients[index];
+        if response.timeout_ms <= 0 {
+            let had = client.session;
+            client.forget();
+            self.note("cl", "refused", &format!("{index} {had}"));
+            return Ok(());
+        }
+        client.standing = Standing::Attached;
+        client.session = response.session;
+        client.password = response.password;
+        client.timeout_ms = response.timeout_ms;
+        self.history.heard.insert(response.session, self.now);
+        self.note("cl", "attached", &format!("{index} {}", response.session));
+        self.see(&Seen::Attached {
+            client: index,
+            session: response.session,
+            timeout_ms: response.timeout_ms,
+        })?;
+        let floor = self.history.shown;
+        if let Some(bytes) = self.clients[index].restore_watches(floor) {
+            self.transmit(index, bytes);
+        }
+        Ok(())
+    }
+}
+
+/// What the client library would restore after a reconnect.
+fn remember(client: &mut Client, asked: &Asked, fine: bool) {
+    let put = |list: &mut Vec<Vec<u8>>, path: &Vec<u8>| {
+        if !list.contains(path) {
+            list.push(path.clone());
+        }
+    };
+    let [data, exist, child, persistent, recursive] = &mut client.remembered;
+    match asked {
+        Asked::Exists(path, true) => put(if fine { data } else { exist }, path),
+        Asked::GetData(path, true) if fine => put(data, path),
+        Asked::GetChildren(path, true) if fine => put(child, path),
+        Asked::AddWatch(path, protocol::AddWatchMode::Persistent) if fine => put(persistent, path),
+        Asked::AddWatch(path, protocol::AddWatchMode::PersistentRecursive) if fine => {
+            put(recursive, path);
+        }
+        Asked::RemoveWatches(path) if fine => {
+            for list in &mut client.remembered {
+                list.retain(|known| known != path);
+            }
+        }
+        Asked::Exists(..)
+        | Asked::GetData(..)
+        | Asked::GetChildren(..)
+        | Asked::AddWatch(..)
+        | Asked::RemoveWatches(_)
+        | Asked::MultiRead(..)
+        | Asked::Write(_)
+        | Asked::Multi
+        | Asked::Sync
+        | Asked::Ping
+        | Asked::SetWatches(..)
+        | Asked::Close
+        | Asked::Malformed => {}
+    }
+}
+
+fn describe(message: &server::link::ToCore) -> String {
+    use server::link::ToCore;
+    match message {
+        ToCore::Submit(submits) => format!("submit {}", submits.list.len()),
+        ToCore::Attach { conn, session, .. } => format!("attach {session} {conn:?}"),
+        ToCore::Detached { session, .. } => format!("detached {session}"),
+        ToCore::Heard { sessions, .. } => format!("heard {}", sessions.len()),
+        ToCore::Query(query) => format!("query {:?}", query.word),
+        ToCore::Report { number, .. } => format!("report {number}"),
+    }
+}

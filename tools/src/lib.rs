@@ -1,0 +1,4 @@
+//! The project's own tools: checks that run as tests, and the commands that run everything.
+
+pub mod tidy;
+pub mod workspace;
