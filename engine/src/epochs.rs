@@ -126,7 +126,8 @@ mod tests {
         let (old, new) = (epochs(4).encode(), epochs(5).encode());
         let mut rotten = new;
         rotten[25] ^= 4;
-        let cases: [(Option<&[u8]>, Option<&[u8]>, _); 8] = [
+        type Copy<'a> = Option<&'a [u8]>;
+        let cases: [(Copy<'_>, Copy<'_>, _); 8] = [
             (None, None, Ok(None)),
             (Some(&old), None, Ok(Some(epochs(4)))),
             (None, Some(&old), Ok(Some(epochs(4)))),

@@ -187,7 +187,7 @@ proptest! {
             disk.segments.values_mut().chain(disk.snapshots.values_mut()).collect();
         for (file, at, value, length) in edits {
             let count = files.len();
-            let file = &mut files[file.index(count)];
+            let file = &mut *files[file.index(count)];
             // Most of a segment is empty: aim at the part that is not.
             let used = file.len() - file.iter().rev().take_while(|&&byte| byte == 0).count();
             let at = at.index(used.max(1));
@@ -196,7 +196,7 @@ proptest! {
         }
         if let Some(cut) = cut {
             let count = files.len();
-            let file = &mut files[cut.index(count)];
+            let file = &mut *files[cut.index(count)];
             let length = cut.index(file.len());
             file.truncate(length);
         }

@@ -11,7 +11,7 @@ use crate::history::History;
 
 /// Per client: zxid of its last answered write, and of its reads since.
 #[derive(Default)]
-pub(super) struct OwnWrites {
+pub struct OwnWrites {
     clients: BTreeMap<usize, (Zxid, Zxid)>,
 }
 

@@ -7,7 +7,7 @@ use crate::client::Asked;
 use crate::history::History;
 
 /// See the module.
-pub(super) struct RealTimeOrder;
+pub struct RealTimeOrder;
 
 impl Checker for RealTimeOrder {
     fn name(&self) -> &'static str {
