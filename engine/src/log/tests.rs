@@ -34,7 +34,8 @@ impl Story {
     /// Writes stay under way, everything else is done at once.
     fn carry_out(&mut self, mut out: Vec<DiskOp>) -> Vec<LogFact> {
         let mut facts = Vec::new();
-        while let Some(op) = out.pop() {
+        while !out.is_empty() {
+            let op = out.remove(0);
             let token = match op {
                 DiskOp::WriteSegment { token, segment, offset, data } => {
                     let write = (token, segment, offset, data.as_slice().to_vec());
@@ -212,7 +213,7 @@ fn covered_segments_go_and_the_live_one_stays() {
     assert_eq!(story.removed, [1]);
     story.log.release(Zxid(7), &mut out);
     story.carry_out(out);
-    assert_eq!(story.removed, [1, 3, 2]);
+    assert_eq!(story.removed, [1, 2, 3]);
     assert_eq!(story.found(), [7]);
     let reopened = Story::open(story.files);
     assert_eq!(reopened.log.appended(), Zxid(7));
