@@ -18,6 +18,7 @@ pub mod digest;
 pub mod disk;
 pub mod draft;
 pub mod effect;
+pub mod epochs;
 pub mod log;
 pub(crate) mod op;
 pub mod quota;

@@ -42,7 +42,9 @@ pub struct Inline;
 
 impl Parallel for Inline {
     fn run<'a>(&self, work: Vec<Box<dyn FnOnce() + Send + 'a>>) {
-        work.into_iter().for_each(|piece| piece());
+        for piece in work {
+            piece();
+        }
     }
 }
 

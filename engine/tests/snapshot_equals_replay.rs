@@ -136,7 +136,7 @@ fn without_the_log_behind_it_no_snapshot_can_be_missing() {
     let mut log = open(&disk.image()).expect("a fresh node").log;
     let mut out = Vec::new();
     log.start(&mut out);
-    let mut pump = |log: &mut engine::log::Log, disk: &mut MemoryDisk, out: &mut Vec<DiskOp>| {
+    let pump = |log: &mut engine::log::Log, disk: &mut MemoryDisk, out: &mut Vec<DiskOp>| {
         disk.submit(out);
         while !disk.pending.is_empty() {
             let done = disk.complete(0);

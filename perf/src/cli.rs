@@ -104,18 +104,10 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) outstanding: u32,
     /// Bytes of data per znode.
-    #[arg(
-        long,
-        default_value_t = 100,
-        value_parser = clap::value_parser!(u32).range(0..=1_000_000)
-    )]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(crate) size: u32,
     /// Znodes to read and write, chosen at random.
-    #[arg(
-        long,
-        default_value_t = 1000,
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
-    )]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) keys: u32,
     /// Measured seconds.
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
@@ -181,11 +173,7 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Sessions that watch.
-    #[arg(
-        long,
-        default_value_t = 10_000,
-        value_parser = clap::value_parser!(u32).range(1..=25_000)
-    )]
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
     pub(crate) watchers: u32,
     /// The watched znode, below the root; created if it is missing.
     #[arg(long, default_value = "watched")]
@@ -205,18 +193,10 @@ pub(crate) struct FillArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Znodes to create.
-    #[arg(
-        long,
-        default_value_t = 100_000,
-        value_parser = clap::value_parser!(u32).range(1..=100_000_000)
-    )]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub(crate) znodes: u32,
     /// Bytes of data per znode.
-    #[arg(
-        long,
-        default_value_t = 100,
-        value_parser = clap::value_parser!(u32).range(0..=1_000_000)
-    )]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub(crate) size: u32,
     /// Parents to spread them over.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -241,9 +221,8 @@ pub(crate) struct ConnectArgs {
     /// Sessions to start a second; without it, as many as the window lets through.
     #[arg(long, value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// Handshakes in flight. More than the server's accept queue holds (50 in Apache ZooKeeper)
-    /// measure the kernel's retries.
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// Handshakes in flight.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) window: u32,
 }
 

@@ -14,10 +14,6 @@ use protocol::{ConnectResponse, ServerFrame};
 use crate::cli::Target;
 use crate::connection::{Connection, PATIENCE};
 
-/// Handshakes in flight unless told otherwise: below the accept queue of 50 that Apache ZooKeeper
-/// asks for, because a connection that finds it full is tried again only after a second.
-pub(crate) const WINDOW: usize = 40;
-
 /// Connections and the means to wait for them.
 pub(crate) struct Fleet {
     epoll: Epoll,

@@ -225,26 +225,3 @@ fn sends(count: usize, length: Duration) -> Result<(f64, f64)> {
     }
     Ok((report::per(cpu.as_secs_f64(), sent), report::per(wall.as_secs_f64(), sent)))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The whole measuring loop against a real socket: every request is answered once, and
-    /// latencies are those of a loopback, not of a histogram that clips.
-    #[test]
-    fn echo_answers_and_is_measured() {
-        let echoed = echo(3, 5, 100, Duration::from_millis(200)).expect("loopback");
-        let latency = Percentiles::of(&echoed.tally.reads);
-        assert!(echoed.tally.completed > 100, "{}", echoed.tally.completed);
-        assert!(latency.count >= echoed.tally.completed);
-        assert!(latency.p50_us > 1.0 && latency.p50_us < 1e6, "{latency:?}");
-        assert!(latency.max_us >= latency.p50_us);
-    }
-
-    #[test]
-    fn sends_are_counted() {
-        let (_, wall) = sends(10, Duration::ZERO).expect("loopback");
-        assert!(wall > 0.0);
-    }
-}

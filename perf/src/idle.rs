@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::{IdleArgs, duration};
 use crate::client::Client;
-use crate::fleet::{Fleet, WINDOW};
+use crate::fleet::Fleet;
 use crate::proc::{self, ProcessUse, Samples};
 use crate::report;
 
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &IdleArgs) -> Result<()> {
     client.close()?;
 
     let before = Samples::take(&common.pid)?;
-    let mut fleet = Fleet::open(&target, args.sessions as usize, WINDOW, None, |_| {})?;
+    let mut fleet = Fleet::open(&target, args.sessions as usize, 256, None, |_| {})?;
     if args.watch {
         let request = Request::GetData { path: path.as_bytes(), watch: true };
         fleet.call_all("setting a watch", 1024, |_, out| request.encode(Xid(1), out))?;

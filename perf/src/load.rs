@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::{LoadArgs, LoadOp, Target, duration};
 use crate::client::{Client, create};
 use crate::connection::PATIENCE;
-use crate::fleet::{Fleet, WINDOW};
+use crate::fleet::Fleet;
 use crate::proc::{self, ProcessUse, Samples};
 use crate::pump::{self, Kind, Plan, Tally};
 use crate::report::{self, Percentiles};
@@ -105,7 +105,7 @@ pub(crate) fn run(args: &LoadArgs) -> Result<()> {
                 let (target, started, stop) = (&target, &started, &stop);
                 let work = Work { args, keys: &keys, fresh: &fresh, data: &data, thread };
                 scope.spawn(move || {
-                    let fleet = Fleet::open(target, share as usize, WINDOW, None, |_| {});
+                    let fleet = Fleet::open(target, share as usize, 64, None, |_| {});
                     if fleet.is_err() {
                         stop.store(true, Ordering::Relaxed);
                     }

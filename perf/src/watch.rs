@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::WatchArgs;
 use crate::client::Client;
-use crate::fleet::{self, Fleet, WINDOW};
+use crate::fleet::{self, Fleet};
 use crate::proc::{self, ProcessUse, Samples};
 use crate::report::{self, Percentiles};
 
@@ -39,26 +39,24 @@ pub(crate) fn run(args: &WatchArgs) -> Result<()> {
     let target = common.target()?;
     proc::allow_open_files(u64::from(args.watchers) + 64)?;
     let path = format!("{}/{}", common.root, args.path.trim_start_matches('/'));
+    let mut writer = Client::open(&target)?;
+    writer.ensure_path(&path)?;
     let set = Op::SetData { path: path.as_bytes(), data: Some(b"new"), version: -1 };
 
     // The writer's latency when nobody watches, to compare with.
     let mut quiet = report::latencies();
-    let mut writer = Client::open(&target)?;
-    writer.ensure_path(&path)?;
     for _ in 0..args.rounds.clamp(10, 100) {
         let sent = Instant::now();
         fleet::check("set", writer.write(&set)?)?;
         report::record(&mut quiet, sent.elapsed());
     }
-    writer.close()?;
 
     let before = Samples::take(&common.pid)?;
     let watchers = args.watchers as usize;
-    let mut fleet = Fleet::open(&target, watchers, WINDOW, None, |_| {})?;
+    let mut fleet = Fleet::open(&target, watchers, 256, None, |_| {})?;
     arm(&mut fleet, args, &path)?;
+    writer.keep_alive()?;
     let grown = Samples::take(&common.pid)?.rss_bytes() as f64 - before.rss_bytes() as f64;
-    // Opened only now: its session would not survive a long opening of the others.
-    let mut writer = Client::open(&target)?;
 
     let mut all = report::latencies();
     let mut first = report::latencies();
@@ -70,7 +68,6 @@ pub(crate) fn run(args: &WatchArgs) -> Result<()> {
         if round > 0 && !args.persistent {
             arm(&mut fleet, args, &path)?;
         }
-        writer.keep_alive()?;
         let (samples, own) = (Samples::take(&common.pid)?, proc::own_cpu());
         let sent = Instant::now();
         // The writer has its own thread: its acknowledgement is not to wait behind our reading

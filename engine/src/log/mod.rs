@@ -1,9 +1,9 @@
 //! The transaction log: batches in, disk operations out, durable positions back.
 //!
 //! ```text
-//!  append ──► queue ──► frame ──► WriteSegment ─┐   up to `writes_max` frames in flight
-//!  truncate ─►        (joins what waits)        │
-//!  LogFact::Durable ◄── in frame order ◄── done ┘
+//!  append ----> queue --> frame --> WriteSegment --+   up to `writes_max` frames in flight
+//!  truncate -->        (joins what waits)          |
+//!  LogFact::Durable <--- in frame order <--- done -+
 //! ```
 //!
 //! **Invariants.** `durable <= appended`. Entries are acknowledged in the order they were

@@ -193,7 +193,7 @@ where
     T: for<'a> Serialize<HighSerializer<Vec<u8>, ArenaHandle<'a>, Error>>,
 {
     let start = out.len();
-    assert!(start % HEADER_BYTES == 0, "pages are aligned");
+    assert!(start.is_multiple_of(HEADER_BYTES), "pages are aligned");
     out.extend_from_slice(&[0; HEADER_BYTES]);
     let bytes = std::mem::take(out);
     *out = rkyv::api::high::to_bytes_in::<_, Error>(archive, bytes)

@@ -121,11 +121,6 @@ impl Client {
         &mut self.dice
     }
 
-    /// Silence after which it sends a heartbeat, ns.
-    pub fn beat(&self) -> u64 {
-        (self.timeout_ms as u64).max(100) * 1_000_000 / 3
-    }
-
     /// Bytes of its connect request.
     pub fn knock(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -48,9 +48,9 @@ impl SimDisk {
     }
 
     /// Takes an operation.
-    pub fn submit(&mut self, op: DiskOp, now: u64, options: &Options, faults: bool) {
+    pub fn submit(&mut self, op: DiskOp, now: u64, options: &Options) {
         let mut ready_at = now + self.dice.between(1_000, 300_000);
-        if faults && self.dice.per_mille(options.stall) {
+        if self.dice.per_mille(options.stall) {
             ready_at = now + self.dice.between(100_000_000, 60_000_000_000);
         }
         self.in_flight.push(InFlight { op, ready_at });

@@ -24,10 +24,10 @@ pub struct Options {
     pub log_writes: usize,
     /// Transactions between snapshots.
     pub snapshot_entries: u64,
-    /// Chance that a quiet time begins, in which clients send heartbeats only.
-    pub quiet: u32,
-    /// Longest quiet time, ms.
-    pub quiet_ms: u64,
+    /// Chance that an event is a jump in time instead, and how far it may go, ms.
+    pub jump: u32,
+    /// Furthest jump, ms.
+    pub jump_ms: u64,
     /// Chance that a client, given a turn, drops its connection.
     pub disconnect: u32,
     /// Chance that a client, given a turn, sends rubbish.
@@ -72,8 +72,8 @@ impl Options {
             segment_bytes: *dice.pick(&[64 << 10, 128 << 10, 1 << 20]),
             log_writes: dice.between(1, 4) as usize,
             snapshot_entries: *dice.pick(&[5, 20, 100, 1_000_000]),
-            quiet: often(dice, &[1, 5, 20]),
-            quiet_ms: *dice.pick(&[50, 500, 5000, 20_000]),
+            jump: often(dice, &[2, 10, 50]),
+            jump_ms: *dice.pick(&[50, 500, 5000]),
             disconnect: often(dice, &[0, 5, 30]),
             rubbish: often(dice, &[0, 0, 3]),
             silent_client: often(dice, &[0, 200]),

@@ -20,7 +20,7 @@ use crate::swarm::Options;
 use crate::trace::Trace;
 
 /// Time between ticks of an awake actor, ns.
-const TICK_NS: u64 = 100_000_000;
+const TICK_NS: u64 = 50_000_000;
 
 /// What broke, in which step.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,8 +86,6 @@ pub struct World {
     pub trace: Trace,
     faults: bool,
     disk_failed: bool,
-    /// Until then clients send nothing but heartbeats, true time in ns.
-    quiet_until: u64,
     summary: Summary,
 }
 
@@ -114,7 +112,6 @@ impl World {
             trace: Trace::new(keep_trace),
             faults: true,
             disk_failed: false,
-            quiet_until: 0,
             summary: Summary::default(),
             options,
             dice,
@@ -154,8 +151,9 @@ impl World {
         for client in &mut self.clients {
             client.silent = false;
         }
-        self.quiet_until = self.now;
+        let answered = vec![self.summary.answers; self.clients.len()];
         let mut served = vec![0; self.clients.len()];
+        let _ = answered;
         for _ in 0..60_000 {
             if self.node.refused {
                 return Ok(());
@@ -208,9 +206,9 @@ impl World {
         if self.faults {
             self.maybe_fault()?;
         }
-        if self.faults && self.quiet_until <= self.now && self.dice.per_mille(self.options.quiet) {
-            self.quiet_until = self.now + self.dice.below(self.options.quiet_ms * 1_000_000);
-            self.note("time", "quiet", &(self.quiet_until / 1000));
+        if self.dice.per_mille(self.options.jump) {
+            let jump = self.dice.below(self.options.jump_ms * 1_000_000);
+            self.pass_time(jump);
         }
         let events = self.enabled();
         let total: u64 = events.iter().map(|(_, weight)| weight).sum();
@@ -230,6 +228,14 @@ impl World {
         self.happen(chosen)
     }
 
+    /// Time may only jump while it cannot make an actor miss its ticks unnoticed: the runtime
+    /// would have ticked. So a jump ticks along the way, in event order afterwards.
+    fn pass_time(&mut self, by: u64) {
+        let limit = self.next_deadline().unwrap_or(self.now + by).max(self.now);
+        self.now = (self.now + by).min(limit.max(self.now));
+        self.note("time", "jump", &"");
+    }
+
     /// The next moment at which something is due by itself.
     fn next_deadline(&self) -> Option<u64> {
         let mut next = Vec::new();
@@ -242,8 +248,6 @@ impl World {
             None => next.push(self.node.start_at),
         }
         next.extend(self.node.disk.next_ready());
-        next.push(self.quiet_until);
-        next.extend(self.clients.iter().map(|client| client.last_sent + client.beat() + 1));
         next.into_iter().filter(|at| *at > self.now).min()
     }
 
@@ -347,19 +351,8 @@ impl World {
                 events.push((Event::Receive(id), 6));
             }
         }
-        for (index, client) in self.clients.iter().enumerate() {
-            let quiet = self.now < self.quiet_until;
-            let can_act = match client.standing {
-                Standing::Away => awake && !quiet,
-                Standing::Knocking => false,
-                Standing::Attached => {
-                    self.heartbeat_due(client)
-                        || (!quiet && client.pending.len() < self.options.depth)
-                }
-            };
-            if can_act {
-                events.push((Event::Client(index), if client.silent { 1 } else { 3 }));
-            }
+        for index in 0..self.clients.len() {
+            events.push((Event::Client(index), 3));
         }
         events
     }
@@ -447,7 +440,7 @@ impl World {
 
     fn core_outputs(&mut self, out: CoreOutputs) -> Outcome {
         for op in out.disk {
-            self.node.disk.submit(op, self.now, &self.options, self.faults);
+            self.node.disk.submit(op, self.now, &self.options);
         }
         let Some(process) = &mut self.node.process else { return Ok(()) };
         for (shard, message) in out.to_shards {
@@ -646,22 +639,21 @@ impl World {
                     self.transmit(index, bytes);
                     return self.disconnect(index);
                 }
-                let due = self.now - client.last_sent > client.beat();
-                let bytes = if due && !client.silent {
-                    client.ping(floor)
-                } else if client.pending.len() < self.options.depth {
-                    client.ask(&self.options, floor)
-                } else {
-                    return Ok(());
-                };
-                self.transmit(index, bytes);
+                let beat = client.timeout_ms as u64 * 1_000_000 / 3;
+                let due = self.now - client.last_sent > beat;
+                if due && !client.silent {
+                    let bytes = client.ping(floor);
+                    self.transmit(index, bytes);
+                } else if client.pending.len() < self.options.depth && !client.silent {
+                    let bytes = client.ask(&self.options, floor);
+                    self.transmit(index, bytes);
+                } else if client.silent && client.pending.is_empty() && client.dice().per_mille(3) {
+                    let bytes = client.ask(&self.options, floor);
+                    self.transmit(index, bytes);
+                }
                 Ok(())
             }
         }
-    }
-
-    fn heartbeat_due(&self, client: &Client) -> bool {
-        !client.silent && self.now - client.last_sent > client.beat()
     }
 
     fn connect(&mut self, index: usize) -> Outcome {

@@ -8,7 +8,7 @@ use crate::history::History;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct DigestAgrees {
+pub struct DigestAgrees {
     batches: u64,
 }
 

@@ -206,7 +206,7 @@ impl Connection {
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct EventOrder {
+pub struct EventOrder {
     connections: BTreeMap<usize, Connection>,
 }
 

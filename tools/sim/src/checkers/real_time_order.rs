@@ -10,7 +10,7 @@ use crate::history::History;
 const NO_SPACE: i32 = model::ErrorCode::SystemError as i32;
 
 /// See the module.
-pub(super) struct RealTimeOrder;
+pub struct RealTimeOrder;
 
 impl Checker for RealTimeOrder {
     fn name(&self) -> &'static str {

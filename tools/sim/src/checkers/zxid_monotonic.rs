@@ -9,7 +9,7 @@ use crate::history::History;
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct ZxidMonotonic {
+pub struct ZxidMonotonic {
     last: BTreeMap<SessionId, Zxid>,
 }
 
