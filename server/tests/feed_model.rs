@@ -15,7 +15,7 @@ mod sync {
 use loom::thread;
 
 /// Preemptions explored in one execution. Two are enough for every two-thread mistake known to
-/// occur in practice and keep each model within a second.
+/// occur in practice, and keep each model within seconds.
 const PREEMPTIONS_MAX: usize = 2;
 
 fn check(story: impl Fn() + Send + Sync + 'static) {
@@ -32,7 +32,7 @@ fn items_arrive_in_order_while_slots_are_reused() {
         let mut end = ends.pop().expect("one end");
         let consumer = thread::spawn(move || {
             let mut expected = 0;
-            for _ in 0..3 {
+            for _ in 0..2 {
                 if let Some(item) = end.next() {
                     assert_eq!(*item, expected);
                     expected += 1;
@@ -50,6 +50,26 @@ fn items_arrive_in_order_while_slots_are_reused() {
     });
 }
 
+/// The producer empties slots while a consumer still reads later ones.
+#[test]
+fn a_slot_is_emptied_only_after_its_last_reader() {
+    check(|| {
+        let (mut producer, mut ends) = ring::ring::<u64>(1, 8);
+        let mut end = ends.pop().expect("one end");
+        for item in 0..4 {
+            producer.publish(item);
+        }
+        let consumer = thread::spawn(move || {
+            for expected in 0..4 {
+                let item = end.next().expect("published before");
+                assert_eq!(*item, expected);
+            }
+        });
+        producer.reclaim();
+        consumer.join().expect("the consumer ends");
+    });
+}
+
 /// Two consumers at different speeds: the producer waits for the slower.
 #[test]
 fn the_slower_of_two_consumers_is_waited_for() {
@@ -57,26 +77,21 @@ fn the_slower_of_two_consumers_is_waited_for() {
         let (mut producer, mut ends) = ring::ring::<u64>(2, 4);
         let mut slow = ends.pop().expect("two ends");
         let mut fast = ends.pop().expect("two ends");
+        // The ring is full.
+        producer.publish(0);
+        producer.publish(1);
         let fast = thread::spawn(move || {
             let mut expected = 0;
-            for _ in 0..2 {
-                if let Some(item) = fast.next() {
-                    assert_eq!(*item, expected);
-                    expected += 1;
-                }
+            while let Some(item) = fast.next() {
+                assert_eq!(*item, expected);
+                expected += 1;
             }
         });
         let slow = thread::spawn(move || {
-            if let Some(item) = slow.next() {
-                assert_eq!(*item, 0);
-            }
+            assert_eq!(slow.next().as_deref(), Some(&0));
         });
-        let mut number = 0;
-        for _ in 0..3 {
-            if producer.free() > 0 {
-                producer.publish(number);
-                number += 1;
-            }
+        if producer.free() > 0 {
+            producer.publish(2);
         }
         fast.join().expect("the fast consumer ends");
         slow.join().expect("the slow consumer ends");
