@@ -1,5 +1,10 @@
 //! ZooKeeper's atomic broadcast as a pure state machine over (zxid, opaque transaction bytes).
 //! It knows no znode, no disk, no clock, no socket.
+
+// Lets the simulated ensemble of `tests/` be used by unit tests as well.
+#[cfg(test)]
+extern crate self as replication;
+
 mod body;
 pub mod election;
 pub mod history;
@@ -7,6 +12,8 @@ pub mod input;
 pub mod membership;
 mod mesh;
 pub mod output;
+#[cfg(test)]
+mod planted;
 mod progress;
 pub mod quorum;
 mod replica;

@@ -112,6 +112,9 @@ struct Conn {
     port: Port,
     queues: [VecDeque<Wire>; 2],
     free_at: [Mono; 2],
+    /// Broken, perhaps before it was established.
+    refused: bool,
+    established: bool,
     /// Reads along what the dialing side says, for the checks.
     said: PacketBuffer,
 }
@@ -256,6 +259,9 @@ impl World {
 
     fn note(&mut self, id: u8, what: &str) {
         self.journal.push(format!("{id}: {what}"));
+        if std::env::var("ZAB_TRACE").is_ok() {
+            println!("{} {id}: {what}", self.now.millis());
+        }
     }
 
     fn node(&mut self, id: u8) -> &mut Node {
@@ -330,8 +336,11 @@ impl World {
             for side in 0..2 {
                 if let Some(conn) = self.conns.get_mut(&id) {
                     conn.queues[side].clear();
+                    conn.refused = true;
                 }
-                self.push(id, side, Wire::Fin);
+                if self.conns.get(&id).is_some_and(|conn| conn.established) {
+                    self.push(id, side, Wire::Fin);
+                }
             }
         }
     }
@@ -430,6 +439,9 @@ impl World {
         let mut out = Vec::new();
         replica.step(now, input, &mut out);
         let deadline = replica.next_deadline();
+        if std::env::var("ZAB_TRACE").is_ok_and(|t| t == id.to_string()) {
+            println!("   {} {id} in -> {:.300}", self.now.millis(), format!("{out:?}"));
+        }
         for output in out {
             self.carry_out(id, life, output);
         }
@@ -497,7 +509,11 @@ impl World {
                 let (ends, peer, now) = ([Some(end), None], peer.0, self.now);
                 let (queues, free_at) = (Default::default(), [now, now]);
                 let said = PacketBuffer::default();
-                self.conns.insert(conn, Conn { ends, peer, port, queues, free_at, said });
+                let refused = false;
+                self.conns.insert(
+                    conn,
+                    Conn { ends, peer, port, queues, free_at, refused, established: false, said },
+                );
                 self.at(self.setup.net_ms, Event::Establish(conn));
             }
             Output::Send { link, bytes } => {
@@ -637,6 +653,7 @@ impl World {
         let (peer, port, link) = (conn.peer, conn.port, from.link);
         let (node, life) = (from.node, from.life);
         let open = self.is_up(peer)
+            && !conn.refused
             && !self.is_blocked(node, peer)
             && (port == Port::Election || self.nodes[&peer].listens);
         if self.nodes[&node].life != life || !self.is_up(node) {
@@ -654,6 +671,7 @@ impl World {
         let peer_life = self.nodes[&peer].life;
         self.links.insert((peer, peer_life, accepted), id);
         let conn = self.conns.get_mut(&id).expect("just seen");
+        conn.established = true;
         conn.ends[1] = Some(End { node: peer, life: peer_life, link: accepted });
         self.give(peer, Input::Accepted { link: accepted, port });
         self.give(node, Input::Connected { link });
@@ -919,18 +937,35 @@ pub fn chaos(seed: u64, prepare: impl Fn(&mut Replica) + 'static) -> Result<u64,
         cut_bytes: random.chance(50),
         empty_may_vote: true,
     };
-    let (crash, reset, cut) = (random.below(8), random.below(10), random.below(6));
+    // Some seeds are violent, some hit only one kind of fault, some are nearly quiet.
+    let (crash, reset, cut) = (random.below(16), random.below(20), random.below(10));
+    let pause = 20 + random.below(300);
+    let mut deposed = None;
     let total = u64::from(setup.voters + setup.observers);
     let mut world = World::new(setup, prepare);
     for id in 1..=total {
         world.start(id as u8);
     }
     for _ in 0..150 {
-        world.run(10 + random.below(120));
+        world.run(1 + random.below(pause));
         let node = (1 + random.below(total)) as u8;
         let other = (1 + random.below(total)) as u8;
         if random.chance(60) {
             world.propose_somewhere();
+            // The moments in which proposals are on their way are the interesting ones.
+            if random.chance(15) {
+                world.run(random.below(12));
+            }
+            if random.chance(crash) {
+                let leads = |node: &&Node| matches!(node.role, RoleKind::Leading(_));
+                deposed = world.nodes.iter().find(|(_, node)| leads(node)).map(|(id, _)| *id);
+                if let Some(id) = deposed {
+                    world.crash(id);
+                }
+            }
+        }
+        if let Some(id) = deposed.filter(|_| random.chance(10)) {
+            world.start(id);
         }
         if random.chance(crash) {
             world.crash(node);
@@ -968,8 +1003,24 @@ pub fn chaos(seed: u64, prepare: impl Fn(&mut Replica) + 'static) -> Result<u64,
             return Err(violation);
         }
         if world.has_converged() && !world.truth.is_empty() {
+            if std::env::var("ZAB_STATS").is_ok() {
+                let count = |what: &str| world.journal.iter().filter(|l| l.contains(what)).count();
+                println!(
+                    "seed {seed}: entries {} leaders {} snap {} trunc {} synced {} now {} events {}",
+                    world.truth.len(),
+                    count("leading"),
+                    count("receive snap"),
+                    count("truncate"),
+                    count("synced"),
+                    world.now.millis(),
+                    world.sequence
+                );
+            }
             return Ok(world.truth.len() as u64);
         }
+    }
+    if std::env::var("ZAB_STATS").is_ok() {
+        println!("{}", world.journal.join("\n"));
     }
     Err(format!("does not come together:\n{}", world.summary()))
 }
