@@ -527,6 +527,7 @@ impl Leading {
         if !body.history.reaches_back_to(progress.sent) {
             return self.drop_learner(link, out);
         }
+        let epoch_start = Zxid::new(self.epoch, 0);
         progress.stage = Stage::Active;
         progress.deadline = Some(now + body.sync_limit());
         let form = if progress.observer { Form::Inform } else { Form::ProposeAndCommit };
@@ -534,8 +535,9 @@ impl Leading {
         send(link, &Packet::UpToDate, out);
         if !progress.observer {
             send_entries(link, body, self.agreed, self.proposed, Form::Propose, out);
-            if self.agreed < self.proposed {
-                progress.proposed(self.proposed, now);
+            let first_open = self.agreed.max(epoch_start).next();
+            if first_open <= self.proposed {
+                progress.proposed(first_open, now);
             }
         }
     }
