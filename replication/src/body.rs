@@ -159,7 +159,8 @@ impl Body {
     /// The end of the durable history, as votes and ACKEPOCH report it (`zab-wire` 5.7); -1 when
     /// this server's history must not count.
     pub(crate) fn position(&self) -> Zxid {
-        let empty = self.history.durable() == Zxid::ZERO && self.history.base() == Zxid::ZERO;
+        // A server that took over the empty history of an epoch is not an empty server.
+        let empty = self.history.durable() == Zxid::ZERO && self.epochs.current.0 == 0;
         match self.trusted && (!empty || self.config.empty_may_vote) {
             true => self.history.durable(),
             false => Zxid(-1),

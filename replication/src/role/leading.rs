@@ -527,6 +527,7 @@ impl Leading {
         if !body.history.reaches_back_to(progress.sent) {
             return self.drop_learner(link, out);
         }
+        let epoch_start = Zxid::new(self.epoch, 0);
         progress.stage = Stage::Active;
         progress.deadline = Some(now + body.sync_limit());
         let form = if progress.observer { Form::Inform } else { Form::ProposeAndCommit };
@@ -534,8 +535,9 @@ impl Leading {
         send(link, &Packet::UpToDate, out);
         if !progress.observer {
             send_entries(link, body, self.agreed, self.proposed, Form::Propose, out);
-            if self.agreed < self.proposed {
-                progress.proposed(self.proposed, now);
+            let first_open = self.agreed.max(epoch_start).next();
+            if first_open <= self.proposed {
+                progress.proposed(first_open, now);
             }
         }
     }
@@ -544,10 +546,11 @@ impl Leading {
 
     /// False if leadership must end because the epoch has no zxid left.
     fn propose(&mut self, batch: Batch, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> bool {
-        if self.phase != Phase::Broadcasting || batch.first() != self.proposed.next() {
+        if self.phase != Phase::Broadcasting || batch.first().epoch() != self.epoch {
             // Made for an earlier leadership.
             return true;
         }
+        assert_eq!(batch.first(), self.proposed.next(), "proposals continue the order");
         self.proposed = batch.last();
         if self.learners.values().any(Progress::is_active_follower) {
             let mut bytes = Vec::with_capacity(batch.bytes().len() + batch.count() * 20);
@@ -666,5 +669,36 @@ fn send_entries(
     }
     if !bytes.is_empty() {
         out.push(Output::Send { link, bytes: bytes.into() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::body::ReplicaConfig;
+    use crate::input::Durable;
+    use crate::membership::Membership;
+
+    /// The last zxid of an epoch is never used: leadership ends before (`zab-wire` F-21).
+    #[test]
+    fn epoch_without_zxids_ends() {
+        let members = Membership::parse("server.1=a:1:2").expect("valid");
+        let config = ReplicaConfig::new(ServerId(1), members);
+        let mut body = Body::new(config, Durable { trusted: true, ..Durable::default() });
+        let mut out = Vec::new();
+        let Role::Leading(mut role) = Leading::enter(&mut body, Mono(0), &mut out) else {
+            panic!("it leads")
+        };
+        role.announce_epoch(&mut body, Mono(0), &mut out);
+        role.synchronize(&mut body, Mono(0), &mut out);
+        assert_eq!(role.phase, Phase::Broadcasting);
+        let mut propose = |counter| {
+            let zxid = Zxid::new(Epoch(1), counter);
+            role.proposed = Zxid(zxid.0 - 1);
+            role.propose(Batch::new(zxid, [0; 1], [1; 1]), &mut body, Mono(0), &mut out)
+        };
+        assert!(propose(1));
+        assert!(propose(Zxid::COUNTER_MAX - 2));
+        assert!(!propose(Zxid::COUNTER_MAX - 1));
     }
 }

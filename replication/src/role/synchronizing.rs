@@ -23,6 +23,9 @@ use crate::wire::snapshot::SnapshotScanner;
 /// Uncommitted entries a leader may have on their way to a server that synchronizes.
 const PENDING_MAX: usize = 1 << 20;
 
+/// Bytes of entries and packets that may wait, for a commit or for the own disk.
+const WAITING_BYTES_MAX: usize = 256 << 20;
+
 /// Taking over history.
 #[derive(Debug)]
 pub(crate) struct Synchronizing {
@@ -36,6 +39,7 @@ pub(crate) struct Synchronizing {
     last: Option<Zxid>,
     /// Entries proposed and not handed on.
     pending: VecDeque<(Zxid, Vec<u8>)>,
+    pending_bytes: usize,
     /// How many of them are committed; only after NEWLEADER.
     pending_committed: usize,
     gather: Gather,
@@ -97,6 +101,7 @@ impl Synchronizing {
             step: Step::Reading,
             last: None,
             pending: VecDeque::new(),
+            pending_bytes: 0,
             pending_committed: 0,
             gather: Gather::default(),
         });
@@ -112,6 +117,9 @@ impl Synchronizing {
     ) -> Role {
         match input {
             Input::Received { link, bytes } if link == self.link => {
+                if self.packets.rest().len() + bytes.len() > WAITING_BYTES_MAX {
+                    return self.give_up(body, now, out);
+                }
                 self.packets.push(&bytes);
                 let limit = match self.step {
                     Step::Acknowledged { .. } => body.sync_limit(),
@@ -330,7 +338,8 @@ impl Synchronizing {
         if !follows || zxid.counter() == 0 {
             return Err(Broken::Unexpected("gap in the history"));
         }
-        if self.pending.len() == PENDING_MAX {
+        self.pending_bytes += entry.len();
+        if self.pending.len() == PENDING_MAX || self.pending_bytes > WAITING_BYTES_MAX {
             return Err(Broken::Unexpected("too many uncommitted entries"));
         }
         self.last = Some(zxid);
@@ -357,6 +366,7 @@ impl Synchronizing {
         }
         if self.step == Step::Reading {
             let (zxid, entry) = self.pending.pop_front().expect("it is the head");
+            self.pending_bytes -= entry.len();
             self.gather.push(zxid, &entry);
             if let Source::Snapshot { at } = &mut self.source {
                 *at = (*at).max(zxid);
