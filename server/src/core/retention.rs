@@ -8,7 +8,7 @@ use model::{Mono, Zxid};
 use crate::admin::metrics::Summary;
 
 /// After a snapshot failed for lack of space, the next attempt.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_secs(90);
 
 struct Writing {
     token: DiskToken,
