@@ -77,7 +77,7 @@ const MACHINE_ROOMS: &[&str] = &["server/src/runtime/", "server/src/main.rs", "s
 
 /// Where `unsafe` may stand (ADR 0006).
 const UNSAFE_ROOMS: &[&str] =
-    &["engine/src/tree/", "server/src/feed.rs", "server/src/runtime/", "perf/src/"];
+    &["engine/src/tree/", "server/src/feed", "server/src/runtime/", "perf/src/"];
 
 /// Words that mean the machine, and what to use instead.
 const MACHINE_WORDS: &[(&str, &str)] = &[

@@ -4,7 +4,7 @@ use super::{Checker, Seen};
 use crate::history::History;
 
 /// See the module.
-pub struct BoundedQueues;
+pub(super) struct BoundedQueues;
 
 /// Messages on a link; batches of one turn count as one.
 const LINK_MAX: usize = 10_000;

@@ -8,7 +8,7 @@ use crate::history::History;
 
 /// See the module.
 #[derive(Default)]
-pub struct DigestAgrees {
+pub(super) struct DigestAgrees {
     batches: u64,
 }
 

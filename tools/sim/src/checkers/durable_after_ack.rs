@@ -5,7 +5,7 @@ use super::{Checker, Seen};
 use crate::history::History;
 
 /// See the module.
-pub struct DurableAfterAck;
+pub(super) struct DurableAfterAck;
 
 impl Checker for DurableAfterAck {
     fn name(&self) -> &'static str {

@@ -8,7 +8,7 @@ use super::{Checker, Seen};
 use crate::history::History;
 
 /// See the module.
-pub struct EphemeralLifetime;
+pub(super) struct EphemeralLifetime;
 
 fn check(version: &Version) -> Result<(), String> {
     let tables = version.tables();

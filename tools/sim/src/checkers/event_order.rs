@@ -206,7 +206,7 @@ impl Connection {
 
 /// See the module.
 #[derive(Default)]
-pub struct EventOrder {
+pub(super) struct EventOrder {
     connections: BTreeMap<usize, Connection>,
 }
 

@@ -7,7 +7,7 @@ use super::{Checker, Seen};
 use crate::history::History;
 
 /// See the module.
-pub struct MultiAtomic;
+pub(super) struct MultiAtomic;
 
 fn check(version: &Version) -> Result<(), String> {
     for pair in 0..4 {

@@ -14,7 +14,7 @@ const NO_SPACE: i32 = model::ErrorCode::SystemError as i32;
 
 /// Per client: zxid of its last answered write, and of its reads since.
 #[derive(Default)]
-pub struct OwnWrites {
+pub(super) struct OwnWrites {
     clients: BTreeMap<usize, (Zxid, Zxid)>,
 }
 

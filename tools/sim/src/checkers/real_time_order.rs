@@ -10,7 +10,7 @@ use crate::history::History;
 const NO_SPACE: i32 = model::ErrorCode::SystemError as i32;
 
 /// See the module.
-pub struct RealTimeOrder;
+pub(super) struct RealTimeOrder;
 
 impl Checker for RealTimeOrder {
     fn name(&self) -> &'static str {

@@ -9,7 +9,7 @@ use crate::client::{Asked, Pending};
 use crate::history::History;
 
 /// See the module.
-pub struct ReplyMatchesVersion;
+pub(super) struct ReplyMatchesVersion;
 
 impl Checker for ReplyMatchesVersion {
     fn name(&self) -> &'static str {

@@ -10,7 +10,7 @@ use crate::history::History;
 
 /// See the module.
 #[derive(Default)]
-pub struct SessionExpiry {
+pub(super) struct SessionExpiry {
     /// Granted timeouts, ms; a re-attach changes them.
     timeouts: BTreeMap<SessionId, i32>,
     alive: BTreeMap<SessionId, ()>,

@@ -4,7 +4,7 @@ use super::{Checker, Seen};
 use crate::history::History;
 
 /// See the module.
-pub struct SessionFifo;
+pub(super) struct SessionFifo;
 
 impl Checker for SessionFifo {
     fn name(&self) -> &'static str {

@@ -9,7 +9,7 @@ use crate::history::History;
 
 /// See the module.
 #[derive(Default)]
-pub struct ZxidMonotonic {
+pub(super) struct ZxidMonotonic {
     last: BTreeMap<SessionId, Zxid>,
 }
 
