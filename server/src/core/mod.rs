@@ -11,11 +11,12 @@
 //! committed. What was executed is proposed, committed and published in the same order. After a
 //! failed log write nothing is published.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::disk::{DiskDone, DiskOp, DiskToken};
 use engine::draft::Settings;
-use model::{AuthId, Mono, Now, ServerId};
+use model::{AuthId, Mono, Now, ServerId, SessionId, Zxid};
 
 use crate::admin::HostFacts;
 use crate::link::{ShardId, ToCore, ToShard};
@@ -133,6 +134,9 @@ pub struct Core {
     sessions: Sessions,
     passwords: Passwords,
     expiry: Expiry,
+    /// New sessions that their clients cannot know of yet, by position, with their timeouts in
+    /// ms: silence counts from the publication of the session, not from its proposal.
+    unborn: VecDeque<(Zxid, SessionId, i32)>,
     reaper: Reaper,
     retention: Retention,
     space: Space,
@@ -158,6 +162,7 @@ impl Core {
             CoreInput::Host(facts) => self.host = facts,
             CoreInput::Stop => self.stopping = true,
         }
+        self.track_born(now);
         self.observed.log_writes(out, now.mono);
         self.announce_halt(out);
     }
@@ -183,12 +188,23 @@ impl Core {
         }
         self.execute_intake(now, out);
         self.pipeline.end_turn(now, self.stopping, out);
+        self.track_born(now);
         self.observed.log_writes(out, now.mono);
         if self.stopping && !self.stopped && self.is_drained() {
             self.stopped = true;
             out.stopped = true;
         }
         self.announce_halt(out);
+    }
+
+    /// Starts the clocks of sessions whose clients can know of them now.
+    fn track_born(&mut self, now: Now) {
+        while let Some(&(zxid, session, timeout_ms)) = self.unborn.front()
+            && zxid <= self.pipeline.published()
+        {
+            self.unborn.pop_front();
+            self.expiry.track(session, timeout_ms, now.mono);
+        }
     }
 
     fn announce_halt(&self, out: &mut CoreOutputs) {

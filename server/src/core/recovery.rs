@@ -1,5 +1,6 @@
 //! From a recovered state to a running core.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::disk::DiskOp;
@@ -46,6 +47,7 @@ impl Core {
             sessions: Sessions::new(config.server, now.wall_ms, known.keys().copied()),
             passwords: Passwords::new(&config.session_secret, config.zookeeper_passwords),
             expiry,
+            unborn: VecDeque::new(),
             reaper: Reaper::new(
                 config.container_check_ms,
                 config.container_per_minute,

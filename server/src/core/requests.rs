@@ -100,11 +100,11 @@ impl Core {
         let session = self.sessions.allocate();
         let password = self.passwords.of(session);
         self.sessions.attach(session, conn);
-        self.expiry.track(session, timeout_ms, now.mono);
         let who = Caller { session, identities: self.nobody.clone() };
         let answer = Answer::SessionCreated { session, timeout_ms, password };
         let completion = |_| Some(Completion { conn, answer });
         self.pipeline.write(now, &Op::CreateSession { timeout_ms }, &who, 0, completion);
+        self.unborn.push_back((self.pipeline.draft().tables().zxid, session, timeout_ms));
     }
 
     /// Executes one request. There is room for it.
