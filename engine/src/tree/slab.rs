@@ -15,6 +15,8 @@
 //! the slab is told so (for address sanitizers), come from the global allocator one by one.
 
 #![allow(unsafe_code)]
+// Blocks and prefixes are aligned to 8, which the lint cannot know.
+#![allow(clippy::cast_ptr_alignment)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 

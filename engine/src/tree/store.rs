@@ -41,6 +41,8 @@
 //! before) both are found by walking everything.
 
 #![allow(unsafe_code)]
+// Blocks and prefixes are aligned to 8, which the lint cannot know.
+#![allow(clippy::cast_ptr_alignment)]
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
