@@ -2,8 +2,8 @@
 //!
 //! `cargo bench -p benches --bench tree` runs the criterion groups over 1 M znodes.
 //! `TREE_REPORT=1000000,10000000 cargo bench -p benches --bench tree` prints one table row per size
-//! instead, with memory as the resident set and time as this thread's CPU see it. Add `one` (`TREE_REPORT=1000000one`) to put
-//! all znodes under a single parent.
+//! instead, with memory as the resident set and time as this thread's CPU see it. Add `one`
+//! (`TREE_REPORT=1000000one`) to put all znodes under a single parent.
 
 use std::hint::black_box;
 use std::sync::Arc;

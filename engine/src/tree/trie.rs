@@ -2,10 +2,10 @@
 //!
 //! A slot of an inner node holds a record, a bucket of records, or another inner node. Buckets are
 //! large, since scanning one is cheaper than another level: the nodes above them stay in the
-//! processor's caches, and copying a bucket copies less than copying a node and a small bucket. Every
-//! edge to a record is marked with 13 bits of the path's hash, so that a lookup reads no record
-//! but the one it wants. The bits that choose the way are taken from the top of the hash, the
-//! mark from its bottom. Paths are compared in full; the hash only finds them.
+//! processor's caches, and copying a bucket copies less than copying a node and a small bucket.
+//! Every edge to a record is marked with 13 bits of the path's hash, so that a lookup reads no
+//! record but the one it wants. The bits that choose the way are taken from the top of the hash,
+//! the mark from its bottom. Paths are compared in full; the hash only finds them.
 
 use std::mem::replace;
 
