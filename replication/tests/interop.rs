@@ -1,4 +1,5 @@
-//! One replica against a scripted peer that behaves as ZooKeeper releases do (`zab-wire` 2.9, 9, 12).
+//! One replica against a scripted peer that behaves as ZooKeeper releases do (`zab-wire` 2.9, 9,
+//! 12).
 
 use std::time::Duration;
 
@@ -68,7 +69,9 @@ impl Bench {
 
     fn packets(&mut self, link: LinkId, packets: &[Packet<'_>]) -> Vec<String> {
         let mut bytes = Vec::new();
-        packets.iter().for_each(|packet| packet.encode(&mut bytes));
+        for packet in packets {
+            packet.encode(&mut bytes);
+        }
         self.give(Input::Received { link, bytes })
     }
 
@@ -128,9 +131,10 @@ impl Bench {
         let link = self.accept(Port::Quorum);
         let learner = LearnerInfo { server, protocol: PROTOCOL_VERSION, config_version: 0 };
         let zxid = z(accepted, 0);
-        let packet = match observer {
-            true => Packet::ObserverInfo { zxid, learner },
-            false => Packet::FollowerInfo { zxid, learner },
+        let packet = if observer {
+            Packet::ObserverInfo { zxid, learner }
+        } else {
+            Packet::FollowerInfo { zxid, learner }
         };
         let said = self.packets(link, &[packet]);
         (link, said)

@@ -297,8 +297,9 @@ fn finish(winner: Vote, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Ro
         PeerState::Following
     };
     body.vote = Vote { round: body.clock, state, version: NOTIFICATION_VERSION, ..winner };
-    match leader == body.me() {
-        true => Leading::enter(body, now, out),
-        false => Discovering::enter(leader, body, now, out),
+    if leader == body.me() {
+        Leading::enter(body, now, out)
+    } else {
+        Discovering::enter(leader, body, now, out)
     }
 }
