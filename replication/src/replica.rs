@@ -131,6 +131,10 @@ impl Ensemble {
                     self.change(|role, body| role.on_heard(body, now, heard, out));
                 }
             }
+            Routed::Unreachable => {
+                self.body.watch_link_setup();
+                self.change(|role, body| role.on_unreachable(body, now, out));
+            }
             Routed::Role(input) => {
                 self.change(|role, body| role.on_input(body, now, input, out));
             }
@@ -206,7 +210,7 @@ impl Ensemble {
             }
             Input::Disconnected { link } if mine(link) => {
                 mesh.on_disconnected(link);
-                Routed::Mesh(Vec::new())
+                Routed::Unreachable
             }
             other => Routed::Role(other),
         }
@@ -216,5 +220,6 @@ impl Ensemble {
 /// Where an input went.
 enum Routed {
     Mesh(Vec<Heard>),
+    Unreachable,
     Role(Input),
 }
