@@ -346,16 +346,16 @@ fn follower_gives_up_on_leaders_it_cannot_join() {
     let link = bench.find_leader();
     bench.give(Input::Connected { link });
     assert_eq!(bench.packets(link, &[leader_info(Epoch(0))])[0], "close");
-    // Nobody listens: five attempts, 100 ms apart.
+    // Nobody listens: ten attempts, 100 ms apart.
     let mut bench = Bench::new(1);
     let mut link = bench.find_leader();
-    for attempt in 1..=5 {
+    for attempt in 1..=10 {
         let said = bench.give(Input::Disconnected { link });
         assert_eq!(said, [""; 0], "attempt {attempt}");
         bench.now = bench.now + Duration::from_millis(100);
         match bench.outputs(Input::Tick).iter().find_map(dialed) {
-            Some(next) if attempt < 5 => link = next,
-            _ => assert_eq!(attempt, 5),
+            Some(next) if attempt < 10 => link = next,
+            _ => assert_eq!(attempt, 10),
         }
     }
     // A silent leader is left after the limit.

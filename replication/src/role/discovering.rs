@@ -14,8 +14,9 @@ use crate::timers::Timer;
 use crate::wire::handshake::{LearnerInfo, PROTOCOL_VERSION};
 use crate::wire::packet::{Packet, PacketBuffer};
 
-/// Attempts to connect to a leader before it is given up.
-const ATTEMPTS: u32 = 5;
+/// Attempts to connect to a leader before it is given up. ZooKeeper makes half as many; but a
+/// ZooKeeper leader opens its port up to 200 ms after others may know that it won.
+const ATTEMPTS: u32 = 10;
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
