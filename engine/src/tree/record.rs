@@ -70,6 +70,10 @@ struct Reader<'a> {
 impl Reader<'_> {
     #[inline]
     fn varint(&mut self) -> u64 {
+        if let [byte @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return u64::from(*byte);
+        }
         let mut value = 0;
         let mut shift = 0;
         while let Some((&byte, rest)) = self.rest.split_first() {

@@ -11,10 +11,13 @@
 //! header while it is in use; a free block holds the link to the next one instead.
 //!
 //! A chunk whose blocks are all free serves any class again. Beyond a reserve its memory goes back
-//! to the system at once, and its address space when all chunks of its region are free. Blocks above 8 KiB, or all of them if
-//! the slab is told so (for address sanitizers), come from the global allocator one by one.
+//! to the system at once, and its address space when all chunks of its region are free. Blocks
+//! above 8 KiB, or all of them if the slab is told so (for address sanitizers), come from the
+//! global allocator one by one.
 
 #![allow(unsafe_code)]
+// Blocks and prefixes are aligned to 8, which the lint cannot know.
+#![allow(clippy::cast_ptr_alignment)]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 

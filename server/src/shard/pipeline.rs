@@ -64,6 +64,7 @@ enum Ready {
     Authenticated,
     AuthFailed,
     NoSasl,
+    SaslFailed,
     Malformed,
     UnknownOperation,
 }
@@ -326,6 +327,7 @@ impl Shard {
                     }
                 }
             }
+            Ok(Request::Sasl { .. }) if self.config.sasl_expected => Ready::SaslFailed,
             Ok(Request::Sasl { .. }) => Ready::NoSasl,
             Err(_) if header.opcode == OpCode::Sasl.code() => Ready::Malformed,
             Ok(_) | Err(_) => {
@@ -535,6 +537,10 @@ impl Ready {
             Ready::NoSasl => {
                 reply::sasl(out, xid, None, None);
                 return (Zxid::ZERO, After::Stay);
+            }
+            Ready::SaslFailed => {
+                reply::sasl(out, xid, Some(ErrorCode::AuthFailed), None);
+                return (Zxid::ZERO, After::Close("no SASL mechanism is available"));
             }
             Ready::Malformed => reply::error(out, xid, zxid, ErrorCode::MarshallingError),
             Ready::UnknownOperation => {
