@@ -152,6 +152,20 @@ impl Reader {
         self.parsed(key, "not a whole number")
     }
 
+    /// A number as Java's `Integer.getInteger` reads one: hexadecimal too, as guides write it.
+    fn java_number(&mut self, key: &str) -> Option<i64> {
+        let text = self.left.get(key).map(|property| property.value.to_ascii_lowercase());
+        let hex =
+            text.as_deref().and_then(|text| text.strip_prefix("0x").or(text.strip_prefix('#')));
+        match hex.and_then(|digits| i64::from_str_radix(digits, 16).ok()) {
+            Some(number) => {
+                self.left.remove(key);
+                Some(number)
+            }
+            None => self.number(key),
+        }
+    }
+
     fn port(&mut self, key: &str) -> Option<u16> {
         self.parsed(key, "not a port (0 to 65535)")
     }
@@ -206,7 +220,7 @@ impl ZooCfg {
             max_session_timeout: reader.parsed("maxSessionTimeout", "not a number of ms"),
             max_client_cnxns: reader.number("maxClientCnxns"),
             max_cnxns: reader.number("maxCnxns"),
-            jute_maxbuffer: reader.number("jute.maxbuffer"),
+            jute_maxbuffer: reader.java_number("jute.maxbuffer"),
             whitelist: reader.text("4lw.commands.whitelist"),
             super_digest: reader.text("DigestAuthenticationProvider.superDigest"),
             digest_enabled: reader.lenient_bool("DigestAuthenticationProvider.enabled"),

@@ -486,6 +486,36 @@ fn stopping_waits_for_what_was_taken_and_takes_nothing_more() {
     assert!(!bench.exists("/b"));
 }
 
+/// What was taken before the log found the disk full waits for space. A stop does not: nobody was
+/// told that it is done.
+#[test]
+fn stopping_does_not_wait_for_space() {
+    let mut bench = Bench::new();
+    let client = conn(0, 1);
+    let (session, _) = bench.connect(client);
+    bench.submit(client, session, &[(1, create("/a", PERSISTENT))]);
+    bench.settle();
+    let is_prepare = |op: &DiskOp| matches!(op, DiskOp::PrepareSegment { .. });
+    let big = vec![7; 30_000];
+    for xid in 2..60 {
+        bench.submit(client, session, &[(xid, set("/a", &big))]);
+    }
+    loop {
+        if bench.disk.ordered.iter().any(is_prepare) {
+            bench.fail(is_prepare, true);
+        } else if !bench.complete(is_log_write) {
+            break;
+        }
+    }
+    bench.replies(0);
+    assert!(bench.core.pipeline.is_stuck(), "the story is about this");
+    bench.turn(CoreInput::Stop);
+    assert!(bench.out.stopped);
+    assert!(bench.replies(0).is_empty(), "what is not durable is not answered");
+    let bench = bench.restart();
+    assert!(bench.exists("/a"));
+}
+
 fn often(entries: u64) -> CoreConfig {
     CoreConfig { snapshot_entries: entries, ..config() }
 }
@@ -563,7 +593,13 @@ fn empty_containers_go_after_a_while() {
 fn questions_are_answered_when_every_shard_has_reported() {
     let mut bench = Bench::new();
     bench.told();
-    let host = HostFacts { data_dir_bytes: 5, log_dir_bytes: 6, open_fds: 7, max_fds: 8 };
+    let host = HostFacts {
+        data_dir_bytes: 5,
+        log_dir_bytes: 6,
+        open_fds: 7,
+        max_fds: 8,
+        connections_rejected: 9,
+    };
     bench.turn(CoreInput::Host(host));
     let admin = conn(1, 3);
     let ask =
@@ -614,6 +650,7 @@ fn questions_are_answered_when_every_shard_has_reported() {
         "zk_max_client_response_size\t3\n",
         "zk_last_client_response_size\t-1\n",
         "zk_open_file_descriptor_count\t7\n",
+        "zk_connection_rejected\t9\n",
         "zk_proposal_count\t0\n",
         "zk_cnt_fsynctime\t0\n",
     ] {

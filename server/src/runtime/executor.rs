@@ -298,13 +298,17 @@ impl Executor {
         for _ in 0..ACCEPTS_PER_TURN {
             let listener = self.door.as_mut().and_then(|door| door.listener.as_mut());
             let Some((stream, peer)) = listener.and_then(Listener::accept) else { return };
-            let admitted =
-                self.places.admission.lock().expect("nothing panics under it").admit(peer.ip());
-            if let Err(excess) = admitted {
-                // Accepted and closed without a byte (client-protocol 7.7).
-                tracing::debug!(%peer, ?excess, "client turned away");
+            let mut admission = self.places.admission.lock().expect("nothing panics under it");
+            if let Err(excess) = admission.admit(peer.ip()) {
+                // Accepted and closed without a byte (client-protocol 7.7). The log is told less
+                // and less often, or whoever is turned away would fill it.
+                let rejected = admission.rejected();
+                if rejected.is_power_of_two() {
+                    tracing::warn!(%peer, rejected, "{excess}");
+                }
                 continue;
             }
+            drop(admission);
             let loads = self.places.loads.iter().enumerate();
             let load = |(_, load): &(usize, &AtomicUsize)| load.load(Ordering::Relaxed);
             let shard = loads.min_by_key(load).map_or(0, |(shard, _)| shard);

@@ -190,6 +190,13 @@ pub(crate) fn raise_descriptor_limit(clients_max: u64) -> Result<u64, StartError
     if have < want { Err(StartError::TooFewDescriptors { have, want }) } else { Ok(have) }
 }
 
+/// Clients that `descriptors` have room for, or fewer if that was configured. They never take the
+/// last ones: a log that cannot open its next segment stops the node.
+pub(crate) fn clients_max(descriptors: u64, configured: u32) -> u32 {
+    let room = u32::try_from(descriptors - SPARE_DESCRIPTORS).unwrap_or(u32::MAX);
+    if configured == 0 { room } else { room.min(configured) }
+}
+
 /// Bytes that nobody can guess.
 pub(crate) fn random() -> Result<[u8; 32], StartError> {
     let mut bytes = [0u8; 32];
@@ -280,5 +287,9 @@ mod tests {
         let have = raise_descriptor_limit(0).expect("enough for a test");
         let refused = raise_descriptor_limit(have).expect_err("no room beside the clients");
         assert!(matches!(refused, StartError::TooFewDescriptors { .. }), "{refused}");
+        let table = [(0, DESCRIPTORS_MIN, 256), (9, DESCRIPTORS_MIN, 9), (300, 1 << 40, 300)];
+        for (configured, descriptors, expect) in table {
+            assert_eq!(clients_max(descriptors, configured), expect);
+        }
     }
 }

@@ -395,7 +395,7 @@ impl Shard {
             };
             let (zxid, _) = ready.answer(first.xid, previous, conn.outbox.back());
             let ms = conn.stats.replied(now.mono, first.received, zxid);
-            self.stats.replied(ms);
+            self.stats.replied(ms, conn.outbox.last_bytes());
         }
         let write = conn.pipeline.pop().expect("the feed answers requests that were submitted");
         let Waiting::Core { number, echo } = write.what else {
@@ -495,7 +495,7 @@ impl Shard {
     fn replied(&mut self, now: Now, slot: u32, received: Mono, zxid: Zxid) {
         let Some(conn) = self.connections.at(slot) else { return };
         let ms = conn.stats.replied(now.mono, received, zxid);
-        self.stats.replied(ms);
+        self.stats.replied(ms, conn.outbox.last_bytes());
         self.dirty(slot);
     }
 
