@@ -148,12 +148,14 @@ impl World {
         self.node.paused_until = self.node.paused_until.min(self.now);
         self.node.start_at = self.node.start_at.min(self.now);
         self.options.depth = 1;
+        // A healthy disk does not stall, and seconds must pass for retries and measurements.
+        self.options.stall = 0;
+        self.options.jump = self.options.jump.max(100);
+        self.options.jump_ms = self.options.jump_ms.max(500);
         for client in &mut self.clients {
             client.silent = false;
         }
-        let answered = vec![self.summary.answers; self.clients.len()];
         let mut served = vec![0; self.clients.len()];
-        let _ = answered;
         for _ in 0..60_000 {
             if self.node.refused {
                 return Ok(());
