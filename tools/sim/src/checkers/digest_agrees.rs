@@ -42,6 +42,7 @@ impl Checker for DigestAgrees {
             | Seen::Dropped { .. }
             | Seen::Replied { .. }
             | Seen::Event { .. }
+            | Seen::Rebuilt { .. }
             | Seen::Queues { .. } => Ok(()),
         }
     }
