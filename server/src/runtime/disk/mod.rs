@@ -133,6 +133,14 @@ impl Disk {
         }
     }
 
+    /// True if writes are glommio's, so that they only get on while its reactor runs.
+    pub fn needs_reactor(&self) -> bool {
+        match &self.log {
+            LogBackend::Glommio(_) => true,
+            LogBackend::Ring(_) | LogBackend::RingThread(_) | LogBackend::Threads(_) => false,
+        }
+    }
+
     /// Begins an operation. Its completion comes from [`Disk::reap`]; [`Disk::flush`] must be
     /// called before the executor waits.
     pub fn submit(&mut self, op: DiskOp) {
