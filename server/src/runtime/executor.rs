@@ -199,7 +199,7 @@ impl Executor {
             let now = self.clock.now();
             self.take_feed(now);
             for event in &events {
-                self.on_event(&mut turn, *event, now)?;
+                self.on_event(&mut turn, *event, now);
             }
             self.settle(&mut turn, now);
             if turn.finish {
@@ -222,7 +222,7 @@ impl Executor {
         taken
     }
 
-    fn on_event(&mut self, turn: &mut Turn, event: Event, now: Now) -> std::io::Result<()> {
+    fn on_event(&mut self, turn: &mut Turn, event: Event, now: Now) {
         match event.source {
             Source::Mail => {
                 self.mailbox.wake.hear();
@@ -248,15 +248,14 @@ impl Executor {
             Source::Listener => self.on_clients(turn, now),
             Source::Signal => self.on_signal(turn),
             Source::Socket { slot, generation } => {
-                let Some(seat) = &mut self.shard else { return Ok(()) };
+                let Some(seat) = &mut self.shard else { return };
                 let Some(generation) = seat.sockets.generation(slot, generation) else {
-                    return Ok(());
+                    return;
                 };
                 let conn = ConnId { shard: seat.id, slot, generation };
                 self.on_socket(turn, conn, event.flags, now);
             }
         }
-        Ok(())
     }
 
     fn on_mail(&mut self, turn: &mut Turn, mail: Mail, now: Now) {
