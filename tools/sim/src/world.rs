@@ -158,6 +158,11 @@ impl World {
         &self.options
     }
 
+    /// Events so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
     /// Runs the safety phase with faults, then heals everything and demands service.
     pub fn run(&mut self) -> Result<Summary, Violation> {
         for _ in 0..self.options.events {
