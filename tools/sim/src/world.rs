@@ -413,8 +413,12 @@ impl World {
                 events.push((Event::Receive(id), 6));
             }
         }
-        for index in 0..self.clients.len() {
-            events.push((Event::Client(index), 3));
+        for (index, client) in self.clients.iter().enumerate() {
+            let asks = client.standing == Standing::Attached
+                && client.pending.len() < self.options.depth
+                && !client.silent;
+            let knocks = client.standing == Standing::Away && awake;
+            events.push((Event::Client(index), if asks || knocks { 4 } else { 1 }));
         }
         events
     }
