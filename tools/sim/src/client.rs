@@ -338,7 +338,7 @@ impl Client {
         let private = self.dice.per_mille(options.private);
         let open = if private { private_list() } else { acl::world(model::Perms::ALL) };
         let version = if self.dice.per_mille(200) { self.dice.below(3) as i32 } else { -1 };
-        let choice = self.dice.below(13);
+        let choice = self.dice.below(17);
         let op = match choice {
             10 => create(&path, &data, &open, CreateMode::Container, false),
             11 => create(&path, &data, &open, CreateMode::Ttl(1000), false),

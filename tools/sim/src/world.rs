@@ -158,6 +158,11 @@ impl World {
         &self.options
     }
 
+    /// Events so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
     /// Runs the safety phase with faults, then heals everything and demands service.
     pub fn run(&mut self) -> Result<Summary, Violation> {
         for _ in 0..self.options.events {
@@ -408,8 +413,12 @@ impl World {
                 events.push((Event::Receive(id), 6));
             }
         }
-        for index in 0..self.clients.len() {
-            events.push((Event::Client(index), 3));
+        for (index, client) in self.clients.iter().enumerate() {
+            let asks = client.standing == Standing::Attached
+                && client.pending.len() < self.options.depth
+                && !client.silent;
+            let knocks = client.standing == Standing::Away && awake;
+            events.push((Event::Client(index), if asks || knocks { 4 } else { 1 }));
         }
         events
     }
