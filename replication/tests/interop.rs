@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::{Batch, Epoch, Mono, ServerId, SessionId, Zxid};
 use replication::wire::election::{Initiation, Notification, PeerState};
-use replication::wire::handshake::{LearnerInfo, PROTOCOL_VERSION};
+use replication::wire::handshake::{LearnerCard, PROTOCOL_VERSION};
 use replication::wire::packet::{Packet, PacketBuffer, leader_info};
 use replication::wire::request::{Identities, RequestRecord, RevalidateRecord, Touches};
 use replication::{
@@ -129,7 +129,7 @@ impl Bench {
     /// A learner introduces itself.
     fn introduce(&mut self, server: i64, accepted: u32, observer: bool) -> (LinkId, Vec<String>) {
         let link = self.accept(Port::Quorum);
-        let learner = LearnerInfo { server, protocol: PROTOCOL_VERSION, config_version: 0 };
+        let learner = LearnerCard { server, protocol: PROTOCOL_VERSION, config_version: 0 };
         let zxid = z(accepted, 0);
         let packet = if observer {
             Packet::ObserverInfo { zxid, learner }

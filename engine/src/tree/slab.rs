@@ -422,8 +422,8 @@ mod tests {
             for step in 0..60_000 {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 let pick = (seed >> 33) as usize;
-                if (step < 40_000 && pick % 3 != 0) || live.is_empty() {
-                    let size = 16 + pick % if pick % 97 == 0 { 20_000 } else { 700 };
+                if (step < 40_000 && !pick.is_multiple_of(3)) || live.is_empty() {
+                    let size = 16 + pick % if pick.is_multiple_of(97) { 20_000 } else { 700 };
                     live.push((put(&mut slab, size), size));
                 } else {
                     let (addr, _) = live.swap_remove(pick % live.len());

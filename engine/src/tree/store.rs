@@ -592,10 +592,10 @@ impl Store {
     /// The present as a version. Also works off a part of what died, in proportion to what changed
     /// since the last time.
     pub(super) fn freeze(&mut self, roots: &Roots) -> Arc<Pin> {
-        if !self.changed {
-            if let Some(last) = self.pins.last().filter(|last| last.pin.epoch + 1 == self.now) {
-                return last.pin.clone();
-            }
+        if !self.changed
+            && let Some(last) = self.pins.last().filter(|last| last.pin.epoch + 1 == self.now)
+        {
+            return last.pin.clone();
         }
         let pin = Arc::new(Pin { roots: roots.copy(), home: self.home.clone(), epoch: self.now });
         self.pins.push(Pinned { pin: pin.clone(), dead: Vec::new() });

@@ -11,7 +11,7 @@ use crate::role::looking::Looking;
 use crate::role::synchronizing::Synchronizing;
 use crate::role::{Broken, Role};
 use crate::timers::Timer;
-use crate::wire::handshake::{LearnerInfo, PROTOCOL_VERSION};
+use crate::wire::handshake::{LearnerCard, PROTOCOL_VERSION};
 use crate::wire::packet::{Packet, PacketBuffer};
 
 /// Attempts to connect to a leader before it is given up. ZooKeeper makes half as many; but a
@@ -208,7 +208,7 @@ impl Discovering {
 }
 
 fn introduce(link: LinkId, body: &Body, out: &mut Vec<Output>) {
-    let learner = LearnerInfo {
+    let learner = LearnerCard {
         server: i64::from(body.me().0),
         protocol: PROTOCOL_VERSION,
         config_version: body.config.members.version(),

@@ -18,7 +18,7 @@ use crate::progress::{Progress, Stage};
 use crate::role::looking::Looking;
 use crate::role::{Broken, Role};
 use crate::timers::Timer;
-use crate::wire::handshake::LearnerInfo;
+use crate::wire::handshake::LearnerCard;
 use crate::wire::packet::{Packet, leader_info};
 use crate::wire::request::{RequestRecord, RevalidateRecord};
 
@@ -71,7 +71,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Introduction {
     accepted: Epoch,
-    info: LearnerInfo,
+    info: LearnerCard,
     observer: bool,
 }
 

@@ -264,7 +264,7 @@ impl Ballot {
             self.received.record(body.me(), Vote { version: 0, ..self.proposal });
         }
         if self.proposal.candidate().is_some() && self.received.elects(&self.proposal, quorum) {
-            // Whoever refuses connections has no vote to wait for: a dead leader is replaced at once.
+            // Who refuses connections has no vote to wait for: a dead leader is replaced at once.
             let is_gone = |id| body.mesh.is_unreachable(id);
             if self.received.is_unanimous(&self.proposal, quorum, is_gone) {
                 let vote = self.proposal;

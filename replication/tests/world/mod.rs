@@ -408,10 +408,11 @@ impl World {
             Event::Establish(conn) => self.establish(conn),
             Event::Deliver(conn, side) => self.deliver(conn, side),
             Event::Disk(id, life) => {
-                if self.nodes[&id].life == life && self.is_up(id) {
-                    if let Some(done) = self.finish_disk(id) {
-                        self.give(id, done);
-                    }
+                if self.nodes[&id].life == life
+                    && self.is_up(id)
+                    && let Some(done) = self.finish_disk(id)
+                {
+                    self.give(id, done);
                 }
             }
             Event::Wake(id, life) => {

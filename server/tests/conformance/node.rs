@@ -69,7 +69,7 @@ impl Node {
             .split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
             .find(|word| word.starts_with("127.0.0.1:"))
             .unwrap_or_else(|| panic!("no address in {ready:?}"));
-        self.address = address.to_owned();
+        address.clone_into(&mut self.address);
         // Keep draining, so that the server never blocks on its own output.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         self.child = Some(child);
@@ -103,11 +103,11 @@ impl Node {
 
     /// A client with a session of its own.
     pub(crate) async fn client(&self) -> Client {
-        self.connector().connect(&self.address).await.expect("the client connects")
+        Node::connector().connect(&self.address).await.expect("the client connects")
     }
 
     /// For clients with wishes.
-    pub(crate) fn connector(&self) -> Connector {
+    pub(crate) fn connector() -> Connector {
         Client::connector().with_session_timeout(Duration::from_secs(10))
     }
 

@@ -16,6 +16,10 @@ pub struct Changed {
     pub change: Change,
     /// Where.
     pub path: Vec<u8>,
+    /// Only the keeper may see it.
+    pub private: bool,
+    /// Only the keeper may see what it does to its parent's children.
+    pub private_parent: bool,
 }
 
 /// The committed history of one ensemble.
@@ -32,6 +36,10 @@ pub struct History {
     /// When each session was last heard from (or could have been, had the server not been at
     /// fault), true time in ns.
     pub heard: BTreeMap<SessionId, u64>,
+    /// Clients that prove to be the keeper.
+    pub keepers: std::collections::BTreeSet<usize>,
+    /// Least timeout that anybody asked for who attached to a session again, ms.
+    pub asked_ms: BTreeMap<SessionId, i32>,
     /// Sessions whose clients asked to close them.
     pub closing: std::collections::BTreeSet<SessionId>,
     /// True time, ns.
@@ -44,7 +52,13 @@ impl History {
         for segment in &batch.segments {
             for effect in &segment.effects.list {
                 let path = segment.effects.path(&effect.path).to_vec();
-                self.changes.push(Changed { zxid: effect.zxid, change: effect.change, path });
+                self.changes.push(Changed {
+                    zxid: effect.zxid,
+                    change: effect.change,
+                    path,
+                    private: effect.acl.is_some(),
+                    private_parent: effect.parent_acl.is_some(),
+                });
             }
             self.published = segment.version.zxid();
             self.versions.insert(segment.version.zxid(), segment.version.clone());

@@ -14,6 +14,7 @@ pub mod disk;
 pub mod history;
 pub mod network;
 pub mod node;
+pub mod shrink;
 pub mod swarm;
 pub mod trace;
 pub mod world;

@@ -4,23 +4,35 @@
 
 use std::collections::BTreeMap;
 
-use model::{SessionId, Zxid};
+use engine::Version;
+use engine::recover::DiskImage;
+use model::SessionId;
 use protocol::{Answer, ConnectResponse, ServerFrame, Split};
 use server::core::{CoreInput, CoreOutputs};
 use server::shard::{ShardInput, ShardOutputs};
 
-use crate::checkers::{self, Checker, Seen};
+use crate::checkers::{self, Checker, Converges, Seen};
 use crate::client::{Asked, Client, Standing};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::history::History;
 use crate::network::{Link, PIPE_BYTES, take};
-use crate::node::{Node, Started};
+use crate::node::{self, Node, Started};
 use crate::swarm::Options;
 use crate::trace::Trace;
 
 /// Time between ticks of an awake actor, ns.
 const TICK_NS: u64 = 50_000_000;
+/// Chance of a crash, per event, in a restart loop.
+const LOOP_CRASH: u32 = 50;
+/// Bytes that a slow connection carries at a time.
+const SLOW_BYTES: usize = 8;
+
+/// The words that clients ask.
+const WORDS: &[&[u8; 4]] = &[
+    b"ruok", b"srvr", b"stat", b"mntr", b"cons", b"dump", b"wchs", b"wchc", b"wchp", b"envi",
+    b"conf", b"isro", b"hash", b"dirs", b"crst", b"srst",
+];
 
 /// What broke, in which step.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,6 +94,7 @@ pub struct World {
     next_link: usize,
     history: History,
     checkers: Vec<Box<dyn Checker>>,
+    converges: Converges,
     /// The score.
     pub trace: Trace,
     faults: bool,
@@ -99,16 +112,33 @@ impl World {
         World::with(options, dice, keep_trace)
     }
 
+    /// The world of a seed with other options.
+    pub fn changed(seed: u64, change: &dyn Fn(&mut Options), keep_trace: bool) -> World {
+        let mut dice = Dice::new(seed);
+        let mut options = Options::draw(&mut dice);
+        change(&mut options);
+        World::with(options, dice, keep_trace)
+    }
+
     /// A world of chosen kind.
     pub fn with(options: Options, mut dice: Dice, keep_trace: bool) -> World {
-        let clients = (0..options.clients).map(|_| Client::new(dice.fork(), &options)).collect();
+        let mut clients: Vec<Client> =
+            (0..options.clients).map(|_| Client::new(dice.fork(), &options)).collect();
+        let mut history = History::default();
+        if options.private > 0 {
+            for (index, client) in clients.iter_mut().enumerate().skip(1).step_by(2) {
+                client.keeper = true;
+                history.keepers.insert(index);
+            }
+        }
         let mut world = World {
             node: Node::new(SimDisk::new(dice.fork())),
             clients,
             links: BTreeMap::new(),
             next_link: 0,
-            history: History::default(),
+            history,
             checkers: checkers::all(),
+            converges: Converges::default(),
             trace: Trace::new(keep_trace),
             faults: true,
             disk_failed: false,
@@ -128,12 +158,16 @@ impl World {
         &self.options
     }
 
+    /// Events so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
     /// Runs the safety phase with faults, then heals everything and demands service.
     pub fn run(&mut self) -> Result<Summary, Violation> {
         for _ in 0..self.options.events {
             self.one()?;
         }
-        self.faults = false;
         self.converge()?;
         self.summary.events = self.step;
         self.summary.simulated_ns = self.now;
@@ -142,41 +176,40 @@ impl World {
         Ok(self.summary)
     }
 
-    /// After healing, every client must get a session and an answer to a write and a read.
+    /// After healing, every client must get a session and answers to writes and reads.
     fn converge(&mut self) -> Outcome {
+        self.heal();
+        self.converges = Converges::of(self.clients.len());
+        for _ in 0..60_000 {
+            if self.node.refused || self.converges.is_done() {
+                return Ok(());
+            }
+            self.one()?;
+        }
+        self.converges.verdict().map_err(|words| self.violation("converges", words))
+    }
+
+    /// Ends every fault.
+    pub fn heal(&mut self) {
+        self.faults = false;
         self.node.disk.heal(self.now);
+        self.node.loop_left = 0;
         self.node.paused_until = self.node.paused_until.min(self.now);
         self.node.start_at = self.node.start_at.min(self.now);
         self.options.depth = 1;
+        // A healthy disk does not stall, and seconds must pass for retries and measurements.
+        self.options.stall = 0;
+        self.options.jump = self.options.jump.max(100);
+        self.options.jump_ms = self.options.jump_ms.max(500);
+        for link in self.links.values_mut() {
+            link.cut_until = [0; 2];
+            link.half_open = false;
+            link.slow = false;
+        }
         for client in &mut self.clients {
             client.silent = false;
         }
-        let answered = vec![self.summary.answers; self.clients.len()];
-        let mut served = vec![0; self.clients.len()];
-        let _ = answered;
-        for _ in 0..60_000 {
-            if self.node.refused {
-                return Ok(());
-            }
-            let before: Vec<Option<Zxid>> = self.last_zxids();
-            self.one()?;
-            for (index, after) in self.last_zxids().into_iter().enumerate() {
-                if after.is_some() && after != before[index] {
-                    served[index] += 1;
-                }
-            }
-            if served.iter().all(|count| *count >= 3) {
-                return Ok(());
-            }
-        }
-        Err(self.violation("converges", format!("after healing clients were served {served:?}")))
-    }
-
-    fn last_zxids(&self) -> Vec<Option<Zxid>> {
-        self.clients
-            .iter()
-            .map(|client| (client.standing == Standing::Attached).then_some(client.last_zxid))
-            .collect()
+        self.note("world", "heal", &"");
     }
 
     fn violation(&self, checker: &str, words: String) -> Violation {
@@ -268,6 +301,14 @@ impl World {
             self.node.paused_until = self.now + pause * 1_000_000;
             self.note("node", "paused", &pause);
         }
+        if self.node.loop_left > 0 && self.node.process.is_some() && self.dice.per_mille(LOOP_CRASH)
+        {
+            self.node.loop_left -= 1;
+            self.crash("killed again")?;
+        }
+        if self.dice.per_mille(self.options.partition) {
+            self.cut_a_link();
+        }
         if self.options.wall_jump_ms > 0 && self.dice.per_mille(2) {
             let jump = self.dice.below(2 * self.options.wall_jump_ms) as i64;
             self.node.wall_error_ms = jump - self.options.wall_jump_ms as i64;
@@ -276,12 +317,31 @@ impl World {
         Ok(())
     }
 
+    /// A connection stops carrying bytes for a while, one way or both.
+    fn cut_a_link(&mut self) {
+        let chosen = self.dice.index(self.links.len());
+        let until = self.now + self.dice.between(1, self.options.partition_ms) * 1_000_000;
+        let ways = self.dice.below(3);
+        let Some((&id, link)) = self.links.iter_mut().nth(chosen) else { return };
+        if ways != 1 {
+            link.cut_until[0] = until;
+        }
+        if ways != 0 {
+            link.cut_until[1] = until;
+        }
+        self.note("net", "cut", &format!("{id} ways {ways} until {}", until / 1000));
+    }
+
     fn crash(&mut self, why: &str) -> Outcome {
         self.note("node", "crash", &why);
         self.node.process = None;
         self.node.disk.crash(&self.options);
         let delay = self.dice.between(1, 3000) * 1_000_000;
         self.node.start_at = self.now + delay;
+        if self.faults && self.node.loop_left == 0 && self.dice.per_mille(self.options.restart_loop)
+        {
+            self.node.loop_left = self.dice.between(1, 6) as u32;
+        }
         for link in self.links.values_mut() {
             link.server = None;
             link.server_closed = true;
@@ -333,26 +393,32 @@ impl World {
             {
                 let slot = &process.shards[shard];
                 let readable = !slot.paused.contains(&conn);
-                if !link.to_server.is_empty() && readable {
+                if !link.to_server.is_empty() && readable && link.carries_in(self.now) {
                     events.push((Event::Deliver(id), 6));
                 }
-                if link.client_closed && link.to_server.is_empty() && readable {
+                let heard = link.client_closed && !link.half_open && link.carries_in(self.now);
+                if heard && link.to_server.is_empty() && readable {
                     events.push((Event::ServerHearsClose(id), 4));
                 }
                 let room = link.to_client.len() < PIPE_BYTES;
                 let empty = slot.shard.outbox(conn).is_empty();
-                if (!empty && (room || link.client_closed))
+                if (!empty && (room || (link.client_closed && !link.half_open)))
                     || (empty && slot.closing.contains(&conn))
                 {
                     events.push((Event::Flush(id), 6));
                 }
             }
-            if !link.client_closed && (!link.to_client.is_empty() || link.server_closed) {
+            let something = !link.to_client.is_empty() || link.server_closed;
+            if !link.client_closed && something && link.carries_out(self.now) {
                 events.push((Event::Receive(id), 6));
             }
         }
-        for index in 0..self.clients.len() {
-            events.push((Event::Client(index), 3));
+        for (index, client) in self.clients.iter().enumerate() {
+            let asks = client.standing == Standing::Attached
+                && client.pending.len() < self.options.depth
+                && !client.silent;
+            let knocks = client.standing == Standing::Away && awake;
+            events.push((Event::Client(index), if asks || knocks { 4 } else { 1 }));
         }
         events
     }
@@ -379,7 +445,12 @@ impl World {
         let mut out = CoreOutputs::default();
         let published_before = self.history.published;
         self.history.now = self.now;
-        match self.node.start(self.now, &self.options, &mut out) {
+        match self.node.start(self.now, &self.options, self.faults, &mut out) {
+            Started::Failed => {
+                self.note("node", "eio", &"");
+                self.node.start_at = self.now + self.dice.between(1, 3000) * 1_000_000;
+                Ok(())
+            }
             Started::Refused(error) => {
                 self.note("node", "refused", &error);
                 if self.node.disk.damaged() {
@@ -397,17 +468,50 @@ impl World {
                 }
                 self.history.recover(&version);
                 self.see(&Seen::Recovered { version: &version, published_before })?;
+                self.replay_without_newest(&version)?;
                 self.core_outputs(out)
             }
+        }
+    }
+
+    /// The log alone, or an older snapshot and the log, must make the same state, if it reaches
+    /// back far enough.
+    fn replay_without_newest(&mut self, version: &Version) -> Outcome {
+        if self.node.disk.damaged() {
+            return Ok(());
+        }
+        let mut image = self.node.disk.image();
+        let newest = image.snapshots.iter().map(|(zxid, _)| *zxid).max();
+        let Some(newest) = newest else { return Ok(()) };
+        image.snapshots.retain(|(zxid, _)| *zxid != newest);
+        if let Ok(replayed) = node::replay(&image, &self.options) {
+            self.see(&Seen::Rebuilt { from: version, rebuilt: &replayed, how: "by replay" })?;
+        }
+        Ok(())
+    }
+
+    /// A snapshot that has just been written, read again.
+    fn reload(&mut self, version: &Version) -> Outcome {
+        let Some((zxid, file)) = self.node.disk.newest_snapshot() else { return Ok(()) };
+        if zxid != version.zxid() {
+            return Ok(());
+        }
+        let file: engine::recover::Image = std::sync::Arc::new(file.clone());
+        let image = DiskImage { snapshots: vec![(zxid, file)], segments: Vec::new() };
+        match node::replay(&image, &self.options) {
+            Ok(loaded) => {
+                self.see(&Seen::Rebuilt { from: version, rebuilt: &loaded, how: "from a snapshot" })
+            }
+            Err(error) => Err(self.violation("snapshot_equals_replay", error.to_string())),
         }
     }
 
     fn core_event(&mut self, event: Event) -> Outcome {
         let now = self.node.now(self.now, &self.options);
         let mut out = CoreOutputs::default();
-        let process = self.node.process.as_mut().expect("enabled only while it runs");
         match event {
             Event::ToCore(index) => {
+                let process = self.node.process.as_mut().expect("enabled only while it runs");
                 let Some(message) = process.shards[index].to_core.pop_front() else {
                     return Ok(());
                 };
@@ -417,19 +521,25 @@ impl World {
                 self.note("core", "mail", &words);
             }
             Event::CoreTurn => {
+                let process = self.node.process.as_mut().expect("enabled only while it runs");
                 process.core_dirty = false;
                 process.core.end_turn(now, &mut out);
                 self.note("core", "turn", &"");
             }
             Event::CoreTick => {
+                let process = self.node.process.as_mut().expect("enabled only while it runs");
                 process.tick_at = self.now + TICK_NS;
                 process.core_step(now, CoreInput::Tick, &mut out);
                 self.note("core", "tick", &"");
             }
             _ => {
                 let done = self.node.disk.complete(self.now, &self.options, self.faults);
-                let Some(done) = done else { return Ok(()) };
+                let Some((done, written)) = done else { return Ok(()) };
+                if let Some(version) = written {
+                    self.reload(&version)?;
+                }
                 self.disk_failed |= done.result.is_err();
+                let Some(process) = self.node.process.as_mut() else { return Ok(()) };
                 let words = format!("{} {:?}", done.token.0, done.result);
                 process.core_step(now, CoreInput::Disk(done), &mut out);
                 self.note("disk", "done", &words);
@@ -527,7 +637,10 @@ impl World {
             .iter()
             .filter(|(conn, id)| {
                 !slot.paused.contains(conn)
-                    && self.links.get(id).is_some_and(|link| !link.to_server.is_empty())
+                    && self
+                        .links
+                        .get(id)
+                        .is_some_and(|link| !link.to_server.is_empty() && link.carries_in(self.now))
             })
             .map(|(_, id)| *id)
             .collect()
@@ -537,18 +650,23 @@ impl World {
         let now = self.node.now(self.now, &self.options);
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         let Some((shard, conn)) = link.server else { return Ok(()) };
-        let count = if !all && self.dice.per_mille(self.options.pieces) {
+        let count = if link.slow {
+            SLOW_BYTES
+        } else if !all && self.dice.per_mille(self.options.pieces) {
             self.dice.between(1, 12) as usize
         } else {
             usize::MAX
         };
         let bytes = take(&mut link.to_server, count);
+        let whole = link.deliver(bytes.len());
         let client = link.client;
         let mut out = ShardOutputs::default();
         let process = self.node.process.as_mut().expect("the server end lives");
+        let open = !process.shards[shard].closing.contains(&conn);
         process.shard_step(shard, now, ShardInput::Bytes { conn, bytes: &bytes }, &mut out);
-        let session = self.clients[client].session;
-        if self.clients[client].link == Some(id) && session != SessionId::NONE {
+        let Client { session, link: current, lying, standing, .. } = self.clients[client];
+        let speaks = standing == Standing::Attached || (standing == Standing::Knocking && !lying);
+        if whole && open && speaks && current == Some(id) && session != SessionId::NONE {
             self.history.heard.insert(session, self.now);
         }
         self.note("shard", "bytes", &format!("{id} {}", bytes.len()));
@@ -568,10 +686,11 @@ impl World {
             self.note("shard", "close", &id);
             return self.shard_outputs(shard, out);
         }
-        let room = if link.client_closed { usize::MAX } else { PIPE_BYTES - link.to_client.len() };
+        let gone = link.client_closed && !link.half_open;
+        let room = if gone { usize::MAX } else { PIPE_BYTES - link.to_client.len() };
         let most = if self.dice.per_mille(self.options.pieces) { 20 } else { usize::MAX };
         let count = pending.len().min(room).min(most).max(1);
-        if !link.client_closed {
+        if !gone {
             link.to_client.extend(&pending[..count]);
         }
         let input = ShardInput::Sent { conn, bytes: count };
@@ -628,7 +747,12 @@ impl World {
         let client = &mut self.clients[index];
         match client.standing {
             Standing::Away => self.connect(index),
-            Standing::Knocking => Ok(()),
+            Standing::Knocking | Standing::Asking(_) => {
+                if client.dice().per_mille(self.options.disconnect) && self.faults {
+                    return self.disconnect(index);
+                }
+                Ok(())
+            }
             Standing::Attached => {
                 if client.dice().per_mille(self.options.disconnect) && self.faults {
                     return self.disconnect(index);
@@ -636,6 +760,13 @@ impl World {
                 if client.dice().per_mille(self.options.rubbish) && self.faults {
                     let length = client.dice().below(40);
                     let bytes = (0..length).map(|_| client.dice().word() as u8).collect();
+                    self.transmit(index, bytes);
+                    return self.disconnect(index);
+                }
+                if client.dice().per_mille(self.options.rubbish) && self.faults {
+                    // Half a request, and gone.
+                    let mut bytes = client.ask(&self.options, floor);
+                    bytes.truncate(bytes.len() / 2);
                     self.transmit(index, bytes);
                     return self.disconnect(index);
                 }
@@ -668,13 +799,44 @@ impl World {
         let conn = slot.shard.accept(now, peer);
         slot.dirty = true;
         slot.links.insert(conn, self.next_link);
-        self.links.insert(self.next_link, Link::new(index, shard, conn));
-        let bytes = self.clients[index].knock();
+        let mut link = Link::new(index, shard, conn);
+        link.slow = self.faults && self.dice.per_mille(self.options.slow_link);
+        self.links.insert(self.next_link, link);
         self.clients[index].link = Some(self.next_link);
         self.next_link += 1;
         self.note("cl", "connect", &format!("{index} on shard {shard}"));
+        if self.faults && self.dice.per_mille(self.options.words) {
+            let word = **self.dice.pick(WORDS);
+            self.clients[index].standing = Standing::Asking(word);
+            self.transmit(index, word.to_vec());
+            return Ok(());
+        }
+        if self.faults && self.dice.per_mille(self.options.steal) {
+            self.steal(index);
+        }
+        let (bytes, timeout_ms) = self.clients[index].knock();
+        let session = self.clients[index].session;
+        if session != SessionId::NONE {
+            let asked = timeout_ms.clamp(node::TIMEOUT_MS_MIN, node::TIMEOUT_MS_MAX);
+            let least = self.history.asked_ms.entry(session).or_insert(asked);
+            *least = asked.min(*least);
+        }
         self.transmit(index, bytes);
         Ok(())
+    }
+
+    /// A client that has no session takes over another one's, whose password it knows.
+    fn steal(&mut self, index: usize) {
+        let from = self.dice.index(self.clients.len());
+        let victim = &self.clients[from];
+        let (session, password, seen) = (victim.session, victim.password, victim.last_zxid);
+        let thief = &mut self.clients[index];
+        if thief.session == SessionId::NONE && session != SessionId::NONE {
+            thief.session = session;
+            thief.password = password;
+            thief.last_zxid = seen;
+            self.note("cl", "steals", &format!("{index} from {from}"));
+        }
     }
 
     fn transmit(&mut self, index: usize, bytes: Vec<u8>) {
@@ -687,7 +849,7 @@ impl World {
         if let Some(link) = client.link.and_then(|id| self.links.get_mut(&id))
             && !link.server_closed
         {
-            link.to_server.extend(bytes);
+            link.send(bytes);
         }
         self.note("cl", "send", &format!("{index} {length}"));
     }
@@ -696,6 +858,7 @@ impl World {
     fn disconnect(&mut self, index: usize) -> Outcome {
         if let Some(link) = self.clients[index].link.and_then(|id| self.links.get_mut(&id)) {
             link.client_closed = true;
+            link.half_open = self.faults && self.dice.per_mille(self.options.half_open);
             link.to_client.clear();
         }
         self.clients[index].dropped();
@@ -716,6 +879,9 @@ impl World {
             link.client_closed = true;
             let current = self.clients[index].link == Some(id);
             self.links.remove(&id);
+            if current && let Standing::Asking(word) = self.clients[index].standing {
+                self.hear_word(index, word)?;
+            }
             self.note("cl", "dropped", &index);
             if current {
                 self.clients[index].dropped();
@@ -724,7 +890,9 @@ impl World {
             return Ok(());
         }
         self.clients[index].inbox.extend_from_slice(&bytes);
-        while self.clients[index].link == Some(id) {
+        while self.clients[index].link == Some(id)
+            && !matches!(self.clients[index].standing, Standing::Asking(_))
+        {
             let inbox = &mut self.clients[index].inbox;
             let (body, end) = match protocol::frame::split(inbox, 1 << 24) {
                 Split::NeedMore { .. } => break,
@@ -735,6 +903,23 @@ impl World {
             };
             self.clients[index].inbox.drain(..end);
             self.frame(index, &body)?;
+        }
+        Ok(())
+    }
+
+    /// The text that a word was answered with, as far as it came.
+    fn hear_word(&mut self, index: usize, word: [u8; 4]) -> Outcome {
+        let text = std::mem::take(&mut self.clients[index].inbox);
+        let text = String::from_utf8_lossy(&text);
+        self.note("cl", "word", &format!("{index} {} {}", word.escape_ascii(), text.len()));
+        let shown = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x"));
+        let shown = shown.and_then(|hex| i64::from_str_radix(hex, 16).ok());
+        if shown.is_some_and(|zxid| zxid > self.history.published.0) {
+            let words = format!("{} told of {shown:?}", word.escape_ascii());
+            return Err(self.violation("words_tell_the_truth", words));
+        }
+        if word == *b"ruok" && !text.is_empty() && text != "imok" {
+            return Err(self.violation("words_tell_the_truth", format!("ruok: {text}")));
         }
         Ok(())
     }
@@ -773,12 +958,15 @@ impl World {
                     header,
                     answer: answer.as_ref(),
                 })?;
+                if !self.faults {
+                    self.converges.answered(index, &pending.asked);
+                }
                 self.history.shown = self.history.shown.max(header.zxid);
                 let client = &mut self.clients[index];
                 if header.zxid.0 > 0 {
                     client.last_zxid = header.zxid;
                 }
-                remember(client, &pending.asked, answer.is_some());
+                remember(client, &pending.asked, header.err);
                 if pending.asked == Asked::Close {
                     client.forget();
                 }
@@ -801,7 +989,6 @@ impl World {
         client.session = response.session;
         client.password = response.password;
         client.timeout_ms = response.timeout_ms;
-        self.history.heard.insert(response.session, self.now);
         self.note("cl", "attached", &format!("{index} {}", response.session));
         self.see(&Seen::Attached {
             client: index,
@@ -809,6 +996,10 @@ impl World {
             timeout_ms: response.timeout_ms,
         })?;
         let floor = self.history.shown;
+        if self.clients[index].keeper {
+            let bytes = self.clients[index].authenticate(floor);
+            self.transmit(index, bytes);
+        }
         if let Some(bytes) = self.clients[index].restore_watches(floor) {
             self.transmit(index, bytes);
         }
@@ -817,7 +1008,8 @@ impl World {
 }
 
 /// What the client library would restore after a reconnect.
-fn remember(client: &mut Client, asked: &Asked, fine: bool) {
+fn remember(client: &mut Client, asked: &Asked, err: i32) {
+    let (fine, missing) = (err == 0, err == model::ErrorCode::NoNode.code());
     let put = |list: &mut Vec<Vec<u8>>, path: &Vec<u8>| {
         if !list.contains(path) {
             list.push(path.clone());
@@ -825,7 +1017,8 @@ fn remember(client: &mut Client, asked: &Asked, fine: bool) {
     };
     let [data, exist, child, persistent, recursive] = &mut client.remembered;
     match asked {
-        Asked::Exists(path, true) => put(if fine { data } else { exist }, path),
+        Asked::Exists(path, true) if fine => put(data, path),
+        Asked::Exists(path, true) if missing => put(exist, path),
         Asked::GetData(path, true) if fine => put(data, path),
         Asked::GetChildren(path, true) if fine => put(child, path),
         Asked::AddWatch(path, protocol::AddWatchMode::Persistent) if fine => put(persistent, path),
@@ -843,6 +1036,12 @@ fn remember(client: &mut Client, asked: &Asked, fine: bool) {
         | Asked::AddWatch(..)
         | Asked::RemoveWatches(_)
         | Asked::MultiRead(..)
+        | Asked::GetAcl(_)
+        | Asked::GetEphemerals
+        | Asked::CountAll(_)
+        | Asked::CheckWatches(_)
+        | Asked::WhoAmI
+        | Asked::Auth
         | Asked::Write(_)
         | Asked::Multi
         | Asked::Sync

@@ -14,6 +14,8 @@ pub(super) struct SessionExpiry {
     /// Granted timeouts, ms; a re-attach changes them.
     timeouts: BTreeMap<SessionId, i32>,
     alive: BTreeMap<SessionId, ()>,
+    /// When each was first published, true time in ns.
+    born: BTreeMap<SessionId, u64>,
 }
 
 /// How much faster than true time the server's clock may run, per million.
@@ -43,13 +45,18 @@ impl Checker for SessionExpiry {
                     self.alive.remove(&session);
                     self.judge(history, session)?;
                 }
-                for session in sessions.keys() {
-                    self.alive.insert(*session, ());
+                for (session, stored) in sessions {
+                    if self.alive.insert(*session, ()).is_none() {
+                        // Its client can know of it from now on.
+                        self.born.entry(*session).or_insert(history.now);
+                        self.timeouts.entry(*session).or_insert(stored.timeout_ms);
+                    }
                 }
             }
             Seen::Dropped { .. }
             | Seen::Replied { .. }
             | Seen::Event { .. }
+            | Seen::Rebuilt { .. }
             | Seen::Queues { .. } => {}
         }
         Ok(())
@@ -58,16 +65,17 @@ impl Checker for SessionExpiry {
 
 impl SessionExpiry {
     fn judge(&self, history: &History, session: SessionId) -> Result<(), String> {
-        let (Some(heard), Some(timeout_ms)) =
-            (history.heard.get(&session), self.timeouts.get(&session))
-        else {
+        let heard = history.heard.get(&session).max(self.born.get(&session));
+        let (Some(heard), Some(granted)) = (heard, self.timeouts.get(&session)) else {
             return Ok(());
         };
+        // Somebody may have attached with less and never got the answer.
+        let timeout_ms = history.asked_ms.get(&session).map_or(*granted, |ms| *ms.min(granted));
         if history.closing.contains(&session) {
             return Ok(());
         }
         let silent = history.now.saturating_sub(*heard);
-        let least = *timeout_ms as u64 * 1_000_000;
+        let least = timeout_ms as u64 * 1_000_000;
         if silent + silent / 1_000_000 * CLOCK_FAST_PPM >= least {
             return Ok(());
         }
