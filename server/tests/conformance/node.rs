@@ -85,6 +85,11 @@ impl Node {
         self.folder.path().join("data")
     }
 
+    /// Process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("running").id()
+    }
+
     /// Ends the process as a crash would.
     pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
