@@ -129,6 +129,7 @@ fn refusals_name_the_key() {
         ("minSessionTimeout=5\nmaxSessionTimeout=4", "above maxSessionTimeout"),
         ("electionAlg=1", "electionAlg=1"),
         ("standaloneEnabled=yes", "must be true or false"),
+        ("localSessionsEnabled=maybe", "line 3: localSessionsEnabled=maybe: must be true or false"),
         ("server.1=a:1:2\nserver.2=b:1:2", "ensembles of several servers"),
         ("server.1=a:1:2:observer", "observers need participants"),
         ("server.1=a:1:1", "must differ"),

@@ -283,8 +283,31 @@ fn core_executor(reader: &mut Reader) -> Option<bool> {
     }
 }
 
+/// Keys without effect here whose values ZooKeeper checks: anything but true or false stops it.
+const BOOLEANS: &[&str] = &[
+    "localSessionsEnabled",
+    "localSessionsUpgradingEnabled",
+    "multiAddress.enabled",
+    "portUnification",
+    "quorum.auth.enableSasl",
+    "quorum.auth.learnerRequireSasl",
+    "quorum.auth.serverRequireSasl",
+    "quorumListenOnAllIPs",
+    "sslQuorum",
+    "sslQuorumReloadCertFiles",
+    "syncEnabled",
+];
+
 /// Keys that change nothing but may be wrong, or that deserve words of their own.
 fn checked_only(reader: &mut Reader) {
+    for key in BOOLEANS {
+        if let Some(property) = reader.left.get(*key).cloned()
+            && reader.strict_bool(key).is_some()
+        {
+            // What becomes of it is said with the other keys.
+            reader.left.insert((*key).to_owned(), property);
+        }
+    }
     if let Some(property) = reader.left.remove("electionAlg")
         && property.value != "3"
     {

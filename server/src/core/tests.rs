@@ -516,6 +516,31 @@ fn stopping_does_not_wait_for_space() {
     assert!(bench.exists("/a"));
 }
 
+/// The disk is full of log, and what the log says in a megabyte is a state of 30 KB.
+#[test]
+fn a_log_that_fills_the_disk_gives_way_to_a_snapshot() {
+    let mut bench = Bench::new();
+    let client = conn(0, 1);
+    let (session, _) = bench.connect(client);
+    bench.submit(client, session, &[(1, create("/a", PERSISTENT))]);
+    let big = vec![7; 30_000];
+    for xid in 2..40 {
+        bench.submit(client, session, &[(xid, set("/a", &big))]);
+        bench.settle();
+    }
+    bench.replies(0);
+    let before = bench.disk.segments.len();
+    bench.disk.free = 999;
+    bench.pass(10_000, &[]);
+    bench.settle();
+    bench.pass(1000, &[]);
+    bench.settle();
+    assert_eq!(bench.disk.snapshots.len(), 1);
+    assert!(bench.disk.segments.len() < before, "{} of {before}", bench.disk.segments.len());
+    let bench = bench.restart();
+    assert!(bench.exists("/a"));
+}
+
 fn often(entries: u64) -> CoreConfig {
     CoreConfig { snapshot_entries: entries, ..config() }
 }
