@@ -4,6 +4,7 @@
 //! other directly; everything for other executors leaves at the end of the turn, one `Vec` and
 //! one ring of the bell per destination.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,9 @@ const TICK: Duration = Duration::from_millis(25);
 /// Exchanges between a shard, its core and its sockets in one turn; what is left then waits for
 /// the next turn, after everybody else had theirs.
 const ROUNDS_PER_TURN: usize = 4;
+/// Connections that get events and wait for no answer, served in one turn: about a millisecond of
+/// sending. A fan-out to many watchers takes many turns, between which everybody else gets theirs.
+const NOTIFIED_PER_TURN: usize = 128;
 /// Clients accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// Exit code when the node halts for a reason that it names.
@@ -68,6 +72,8 @@ pub(crate) struct ShardSeat {
     out: ShardOutputs,
     reading: bool,
     scratch: Vec<ConnId>,
+    /// Connections that have events to be sent, in order; each once.
+    notify: VecDeque<ConnId>,
 }
 
 impl ShardSeat {
@@ -80,6 +86,7 @@ impl ShardSeat {
             out: ShardOutputs::default(),
             reading: true,
             scratch: Vec::new(),
+            notify: VecDeque::new(),
         }
     }
 }
@@ -137,6 +144,8 @@ struct Turn {
     reactor: bool,
     /// Time has passed since the reactor ran.
     ticked: bool,
+    /// There is work left: look for more, but do not wait for it.
+    hurry: bool,
     /// This shard has stopped reading and must say so once its last messages are on their way.
     report_stopped: bool,
     finish: bool,
@@ -146,6 +155,12 @@ impl Turn {
     /// Waits for events. Tasks of glommio's get their turn here: in every turn if there is work
     /// for its reactor, else once a tick.
     async fn wait(&mut self, events: &mut Vec<Event>) -> std::io::Result<()> {
+        if std::mem::take(&mut self.hurry) {
+            if self.reactor {
+                glommio::executor().yield_now().await;
+            }
+            return self.set.take(events);
+        }
         if self.reactor {
             self.set.ready().await?;
             return self.set.take(events);
@@ -170,6 +185,7 @@ impl Executor {
             },
             reactor: self.core.as_ref().is_some_and(|seat| seat.disk.needs_reactor()),
             ticked: false,
+            hurry: false,
             report_stopped: false,
             finish: false,
         };
@@ -202,10 +218,12 @@ impl Executor {
                 self.on_event(&mut turn, *event, now);
             }
             self.settle(&mut turn, now);
+            self.notify(&mut turn, now, NOTIFIED_PER_TURN);
             if turn.finish {
                 break;
             }
         }
+        self.notify(&mut turn, self.clock.now(), usize::MAX);
         self.end(&mut turn);
         Ok(())
     }
@@ -525,6 +543,12 @@ impl Executor {
             }
         }
         let mut flush = std::mem::take(&mut seat.out.flush);
+        let answers = std::mem::take(&mut seat.out.answers).min(flush.len());
+        for conn in flush.drain(answers..) {
+            if seat.sockets.queue(conn) {
+                seat.notify.push_back(conn);
+            }
+        }
         let mut close = std::mem::take(&mut seat.out.close);
         for conn in &close {
             seat.sockets.close_after_flush(&turn.set, *conn);
@@ -540,6 +564,18 @@ impl Executor {
             }
         }
         busy
+    }
+
+    /// Sends events to the connections whose turn it is, at most so many. What is left, and what
+    /// this made possible, is looked at in the next turn, which comes at once.
+    fn notify(&mut self, turn: &mut Turn, now: Now, most: usize) {
+        for _ in 0..most {
+            let Some(seat) = &mut self.shard else { return };
+            let Some(conn) = seat.notify.pop_front() else { return };
+            seat.sockets.unqueue(conn);
+            turn.hurry = true;
+            self.flush(turn, conn, now);
+        }
     }
 
     /// Posts the turn's mail and rings the bells.

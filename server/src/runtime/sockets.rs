@@ -33,6 +33,8 @@ struct Socket {
     drained: bool,
     /// The outbox did not fit; waits for `EPOLLOUT`.
     blocked: bool,
+    /// Waits for its turn to be sent events.
+    queued: bool,
 }
 
 /// What a read brought.
@@ -90,6 +92,7 @@ impl Sockets {
             closing: false,
             drained: false,
             blocked: false,
+            queued: false,
         });
         Ok(())
     }
@@ -170,6 +173,19 @@ impl Sockets {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Put::Gone,
             }
+        }
+    }
+
+    /// Notes that the connection waits for its turn to be sent events; false if it did already, or
+    /// is gone.
+    pub(crate) fn queue(&mut self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|socket| !std::mem::replace(&mut socket.queued, true))
+    }
+
+    /// Its turn has come.
+    pub(crate) fn unqueue(&mut self, conn: ConnId) {
+        if let Some(socket) = self.get(conn) {
+            socket.queued = false;
         }
     }
 

@@ -131,6 +131,8 @@ pub(super) struct Connection {
     pub(super) listed: bool,
     /// Listed among the connections to flush.
     pub(super) dirty: bool,
+    /// Part of that is an answer: it is sent before other connections' events.
+    pub(super) answered: bool,
     /// Nothing of it is looked at for now.
     pub(super) paused: bool,
     /// The runtime has been told not to read.
@@ -157,6 +159,7 @@ impl Connection {
             stats: ConnectionStats::default(),
             listed: false,
             dirty: false,
+            answered: false,
             paused: false,
             told_paused: false,
             starved: false,

@@ -15,10 +15,10 @@ impl Shard {
     /// Delivers a change to whoever watches it: the trigger table of `client-protocol` 6.3.
     pub(super) fn fire(&mut self, effect: &Effect, effects: &Effects) {
         let path = effects.path(&effect.path);
-        let Shard { watches, connections, flush, overflowed, stats, event, .. } = self;
+        let Shard { watches, connections, told, overflowed, stats, event, .. } = self;
         let skip_acl = self.config.skip_acl;
         let mut delivery =
-            Delivery { connections, flush, overflowed, stats, event, skip_acl, zxid: effect.zxid };
+            Delivery { connections, told, overflowed, stats, event, skip_acl, zxid: effect.zxid };
         let acl = effect.acl.as_deref();
         match effect.change {
             Change::Created => {
@@ -65,7 +65,7 @@ impl Shard {
 /// One change on its way to its watchers.
 struct Delivery<'a> {
     connections: &'a mut Connections,
-    flush: &'a mut Vec<u32>,
+    told: &'a mut Vec<u32>,
     overflowed: &'a mut Vec<u32>,
     stats: &'a mut Stats,
     event: &'a mut Vec<u8>,
@@ -77,17 +77,17 @@ impl Delivery<'_> {
     /// One of the events that the change causes.
     fn of<'d>(&'d mut self, kind: EventKind, path: &'d [u8], acl: Option<&'d [u8]>) -> Event<'d> {
         self.event.clear();
-        let Delivery { connections, flush, overflowed, stats, event, skip_acl, zxid } = self;
+        let Delivery { connections, told, overflowed, stats, event, skip_acl, zxid } = self;
         let acl = if *skip_acl { None } else { acl };
         let encoded = &mut **event;
-        Event { connections, flush, overflowed, stats, encoded, zxid: *zxid, kind, path, acl }
+        Event { connections, told, overflowed, stats, encoded, zxid: *zxid, kind, path, acl }
     }
 }
 
 /// One event, encoded when the first watcher is found and then copied to each.
 struct Event<'a> {
     connections: &'a mut Connections,
-    flush: &'a mut Vec<u32>,
+    told: &'a mut Vec<u32>,
     overflowed: &'a mut Vec<u32>,
     stats: &'a mut Stats,
     encoded: &'a mut Vec<u8>,
@@ -120,7 +120,7 @@ impl Event<'_> {
         self.stats.sent += 1;
         self.stats.events += 1;
         if !std::mem::replace(&mut conn.dirty, true) {
-            self.flush.push(slot);
+            self.told.push(slot);
         }
     }
 }

@@ -109,8 +109,11 @@ pub enum ShardInput<'a> {
 pub struct ShardOutputs {
     /// Messages to the core.
     pub to_core: Vec<ToCore>,
-    /// Connections whose outbox has something to send; each once.
+    /// Connections whose outbox has something to send; each once. First those that wait for an
+    /// answer, then those that only get events.
     pub flush: Vec<ConnId>,
+    /// How many at the front of `flush` wait for an answer. Whoever takes `flush` takes this too.
+    pub answers: usize,
     /// Connections to close once their outbox is empty; what still arrives is to be drained and
     /// dropped. [`ShardInput::Closed`] follows. One that lingers may be named twice: its outbox
     /// has been emptied.
@@ -147,6 +150,8 @@ pub struct Shard {
     open: u64,
     /// Connections whose outbox has grown in this turn.
     flush: Vec<u32>,
+    /// Connections that got events.
+    told: Vec<u32>,
     /// Connections with requests that may run when the view moves.
     runnable: Vec<u32>,
     /// Connections that may be able to take requests again.
@@ -191,6 +196,7 @@ impl Shard {
             stats: Stats::default(),
             open: 0,
             flush: Vec::new(),
+            told: Vec::new(),
             runnable: Vec::new(),
             recheck: Vec::new(),
             resuming: Vec::new(),
@@ -251,13 +257,27 @@ impl Shard {
                 out.resume.push(id);
             }
         }
-        for slot in self.flush.drain(..) {
+        let before = out.flush.len();
+        self.name_dirty(|shard| &mut shard.flush, out);
+        if before == out.answers {
+            out.answers = out.flush.len();
+        }
+        self.name_dirty(|shard| &mut shard.told, out);
+    }
+
+    /// Names the connections of a list that have something to send, each once.
+    fn name_dirty(&mut self, list: impl Fn(&mut Shard) -> &mut Vec<u32>, out: &mut ShardOutputs) {
+        let mut slots = std::mem::take(list(self));
+        for slot in slots.drain(..) {
             let Some(conn) = self.connections.at(slot) else { continue };
-            // A slot that was used again within the turn may be listed twice.
+            conn.answered = false;
+            // A slot that was used again within the turn may be listed twice, one that got an
+            // event and then an answer is in both lists.
             if std::mem::take(&mut conn.dirty) && !conn.outbox.is_empty() {
                 out.flush.push(self.connections.id(slot));
             }
         }
+        *list(self) = slots;
     }
 
     /// Bytes waiting to be sent to a connection; empty if there are none or it is gone. After
@@ -613,11 +633,12 @@ impl Shard {
         }
     }
 
-    /// Notes that the outbox has grown.
+    /// Notes that the outbox has grown by something that its client waits for.
     #[inline]
     fn dirty(&mut self, slot: u32) {
         let Some(conn) = self.connections.at(slot) else { return };
-        if !std::mem::replace(&mut conn.dirty, true) {
+        conn.dirty = true;
+        if !std::mem::replace(&mut conn.answered, true) {
             self.flush.push(slot);
         }
     }

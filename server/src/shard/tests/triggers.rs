@@ -253,6 +253,26 @@ fn a_parked_read_leaves_its_watch_at_its_own_moment() {
     assert_eq!(world.story(conn), expect);
 }
 
+/// The writer's acknowledgement must not wait until everybody else has been sent an event.
+#[test]
+fn answers_are_named_before_events() {
+    let mut world = World::new();
+    world.elsewhere(&create("/hot"));
+    world.publish();
+    let conns: Vec<ConnId> = (0..3).map(|_| world.client()).collect();
+    for &conn in &conns {
+        world.ask(conn, 1, &get("/hot", true));
+    }
+    let mut out = ShardOutputs::default();
+    let writer = conns[2];
+    world.write(writer, 2, &set("/hot", "1"));
+    world.decide();
+    world.publish();
+    world.shard.step(world.now, ShardInput::Feed, &mut out);
+    world.shard.end_turn(world.now, &mut out);
+    assert_eq!((out.answers, out.flush), (1, vec![writer, conns[0], conns[1]]));
+}
+
 #[test]
 fn ten_thousand_watchers_of_one_znode() {
     let mut world = World::new();
