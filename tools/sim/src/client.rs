@@ -108,7 +108,7 @@ pub struct Client {
     pub last_sent: u64,
     /// Watches to restore after a reconnect: data, exist, child, persistent, recursive.
     pub remembered: [Vec<Vec<u8>>; 5],
-    next_xid: i32,
+    pub(crate) next_xid: i32,
     counter: u64,
 }
 
@@ -188,7 +188,7 @@ impl Client {
         self.inbox.clear();
     }
 
-    fn owe(&mut self, opcode: OpCode, asked: Asked, floor: Zxid) -> Xid {
+    pub(crate) fn owe(&mut self, opcode: OpCode, asked: Asked, floor: Zxid) -> Xid {
         self.next_xid += 1;
         let xid = match opcode {
             OpCode::Ping => Xid::PING,

@@ -82,6 +82,26 @@ pub struct Options {
 }
 
 impl Options {
+    /// A world without faults and with little in it, for stories.
+    pub fn calm(clients: usize, shards: u16) -> Options {
+        let mut calm = Options::draw(&mut Dice::new(0));
+        for name in Options::FAULTS {
+            calm.set(name, 0);
+        }
+        for (name, value) in Options::SMALLEST {
+            calm.set(name, *value);
+        }
+        Options {
+            clients,
+            shards,
+            segment_bytes: 128 << 10,
+            jump: 50,
+            jump_ms: 500,
+            log_writes: 2,
+            ..calm
+        }
+    }
+
     /// Draws a world.
     pub fn draw(dice: &mut Dice) -> Options {
         let often = |dice: &mut Dice, of: &[u32]| *dice.pick(of);

@@ -18,6 +18,7 @@ use crate::disk::SimDisk;
 use crate::history::History;
 use crate::network::{Link, PIPE_BYTES, take};
 use crate::node::{self, Node, Started};
+use crate::story::Told;
 use crate::swarm::Options;
 use crate::trace::Trace;
 
@@ -83,26 +84,32 @@ enum Event {
 
 /// The world.
 pub struct World {
-    options: Options,
-    dice: Dice,
+    pub(crate) options: Options,
+    pub(crate) dice: Dice,
     /// True time, ns.
-    now: u64,
-    step: u64,
-    node: Node,
-    clients: Vec<Client>,
-    links: BTreeMap<usize, Link>,
-    next_link: usize,
-    history: History,
-    checkers: Vec<Box<dyn Checker>>,
-    converges: Converges,
+    pub(crate) now: u64,
+    pub(crate) step: u64,
+    pub(crate) node: Node,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) links: BTreeMap<usize, Link>,
+    pub(crate) next_link: usize,
+    pub(crate) history: History,
+    pub(crate) checkers: Vec<Box<dyn Checker>>,
+    pub(crate) converges: Converges,
     /// The score.
     pub trace: Trace,
-    faults: bool,
-    disk_failed: bool,
-    summary: Summary,
+    pub(crate) faults: bool,
+    pub(crate) disk_failed: bool,
+    /// Clients say only what a story has them say.
+    pub(crate) scripted: bool,
+    /// Clients that a story wants connected.
+    pub(crate) wanted: Vec<bool>,
+    /// What each client was told, in a story.
+    pub(crate) told: Vec<Vec<Told>>,
+    pub(crate) summary: Summary,
 }
 
-type Outcome = Result<(), Violation>;
+pub(crate) type Outcome = Result<(), Violation>;
 
 impl World {
     /// The world of a seed.
@@ -142,6 +149,9 @@ impl World {
             trace: Trace::new(keep_trace),
             faults: true,
             disk_failed: false,
+            scripted: false,
+            wanted: vec![true; options.clients],
+            told: vec![Vec::new(); options.clients],
             summary: Summary::default(),
             options,
             dice,
@@ -233,7 +243,7 @@ impl World {
     }
 
     /// One event.
-    fn one(&mut self) -> Outcome {
+    pub(crate) fn one(&mut self) -> Outcome {
         self.step += 1;
         self.now += self.dice.between(500, 30_000);
         if self.faults {
@@ -294,7 +304,7 @@ impl World {
 
     fn maybe_fault(&mut self) -> Outcome {
         if self.node.process.is_some() && self.dice.per_mille(self.options.crash) {
-            self.crash("killed")?;
+            self.crash_for("killed")?;
         }
         if self.node.is_awake(self.now) && self.dice.per_mille(self.options.pause) {
             let pause = self.dice.between(1, self.options.pause_ms);
@@ -304,7 +314,7 @@ impl World {
         if self.node.loop_left > 0 && self.node.process.is_some() && self.dice.per_mille(LOOP_CRASH)
         {
             self.node.loop_left -= 1;
-            self.crash("killed again")?;
+            self.crash_for("killed again")?;
         }
         if self.dice.per_mille(self.options.partition) {
             self.cut_a_link();
@@ -332,7 +342,7 @@ impl World {
         self.note("net", "cut", &format!("{id} ways {ways} until {}", until / 1000));
     }
 
-    fn crash(&mut self, why: &str) -> Outcome {
+    pub(crate) fn crash_for(&mut self, why: &str) -> Outcome {
         self.note("node", "crash", &why);
         self.node.process = None;
         self.node.disk.crash(&self.options);
@@ -571,7 +581,7 @@ impl World {
             if !self.disk_failed {
                 return Err(self.violation("halts_only_for_a_cause", reason));
             }
-            self.crash("halted")?;
+            self.crash_for("halted")?;
         }
         Ok(())
     }
@@ -746,6 +756,7 @@ impl World {
         let floor = self.history.shown;
         let client = &mut self.clients[index];
         match client.standing {
+            Standing::Away if self.scripted && !self.wanted[index] => Ok(()),
             Standing::Away => self.connect(index),
             Standing::Knocking | Standing::Asking(_) => {
                 if client.dice().per_mille(self.options.disconnect) && self.faults {
@@ -775,6 +786,8 @@ impl World {
                 if due && !client.silent {
                     let bytes = client.ping(floor);
                     self.transmit(index, bytes);
+                } else if self.scripted {
+                    return Ok(());
                 } else if client.pending.len() < self.options.depth && !client.silent {
                     let bytes = client.ask(&self.options, floor);
                     self.transmit(index, bytes);
@@ -812,7 +825,7 @@ impl World {
             return Ok(());
         }
         if self.faults && self.dice.per_mille(self.options.steal) {
-            self.steal(index);
+            self.take_over(index);
         }
         let (bytes, timeout_ms) = self.clients[index].knock();
         let session = self.clients[index].session;
@@ -826,7 +839,7 @@ impl World {
     }
 
     /// A client that has no session takes over another one's, whose password it knows.
-    fn steal(&mut self, index: usize) {
+    fn take_over(&mut self, index: usize) {
         let from = self.dice.index(self.clients.len());
         let victim = &self.clients[from];
         let (session, password, seen) = (victim.session, victim.password, victim.last_zxid);
@@ -839,7 +852,7 @@ impl World {
         }
     }
 
-    fn transmit(&mut self, index: usize, bytes: Vec<u8>) {
+    pub(crate) fn transmit(&mut self, index: usize, bytes: Vec<u8>) {
         let client = &mut self.clients[index];
         client.last_sent = self.now;
         if client.pending.iter().any(|pending| pending.asked == Asked::Close) {
@@ -855,7 +868,7 @@ impl World {
     }
 
     /// The client goes away without a word; the server learns of it later.
-    fn disconnect(&mut self, index: usize) -> Outcome {
+    pub(crate) fn disconnect(&mut self, index: usize) -> Outcome {
         if let Some(link) = self.clients[index].link.and_then(|id| self.links.get_mut(&id)) {
             link.client_closed = true;
             link.half_open = self.faults && self.dice.per_mille(self.options.half_open);
@@ -934,6 +947,10 @@ impl World {
             ServerFrame::Event(event) => {
                 self.summary.watch_events += 1;
                 self.note("cl", "event", &format!("{index} {event:?}"));
+                if self.scripted {
+                    let path = String::from_utf8_lossy(event.path).into_owned();
+                    self.told[index].push(Told::Event(event.kind, path));
+                }
                 self.see(&Seen::Event { client: index, event })
             }
             ServerFrame::Reply(header, rest) => {
@@ -950,6 +967,9 @@ impl World {
                 };
                 let words = format!("{index} {:?} {:?} {}", header.xid, header.zxid, header.err);
                 self.note("cl", "answer", &words);
+                if self.scripted && pending.asked != Asked::Ping {
+                    self.told[index].push(Told::Answer(header.err));
+                }
                 let session = self.clients[index].session;
                 self.see(&Seen::Replied {
                     client: index,
@@ -983,6 +1003,9 @@ impl World {
             let had = client.session;
             client.forget();
             self.note("cl", "refused", &format!("{index} {had}"));
+            if self.scripted {
+                self.told[index].push(Told::Refused);
+            }
             return Ok(());
         }
         client.standing = Standing::Attached;

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn an_early_end_is_caught() {
-        for (now_ms, fine) in [(3999, false), (4001, true)] {
+        for (now_ms, fine) in [(3990, false), (4001, true)] {
             let mut maker = Maker::new();
             let mut checker = SessionExpiry::default();
             let session = SessionId(7);
