@@ -199,7 +199,7 @@ fn a_stall_of_the_disk_expires_nobody() {
 fn a_session_that_is_born_in_a_stall_lives_to_be_used() {
     for seed in 0..SEEDS {
         let mut w = World::calm(seed, 1, 1);
-        w.run_until("the server runs", |w| w.is_running());
+        w.run_until("the server runs", World::is_running);
         w.stall_disk(30_000);
         w.attach(0);
         let session = w.session(0).expect("it is attached");

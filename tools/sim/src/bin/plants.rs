@@ -67,6 +67,12 @@ const PLANTS: &[Plant] = &[
                  self.add_now(owner, &path, modes);\n        }\n",
             ),
             (WATCHES, "        self.index.is_empty()\n", "        false\n"),
+            (
+                WATCHES,
+                "    pub fn forget(&mut self, owner: u32) {\n",
+                "    pub fn forget(&mut self, owner: u32) {\n        \
+                 self.late.retain(|late| late.0 != owner);\n",
+            ),
         ],
     },
     Plant {
@@ -188,12 +194,11 @@ fn plant_all(root: &Path, only: Option<&str>) -> Result<bool, String> {
         for (path, text) in originals {
             write(&path, &text)?;
         }
-        match found? {
-            Some((seeds, checker)) => println!("| {} | {seeds} | {checker} |", plant.name),
-            None => {
-                all = false;
-                println!("| {} | not in {SEEDS} | - |", plant.name);
-            }
+        if let Some((seeds, checker)) = found? {
+            println!("| {} | {seeds} | {checker} |", plant.name);
+        } else {
+            all = false;
+            println!("| {} | not in {SEEDS} | - |", plant.name);
         }
     }
     Ok(all)

@@ -1,7 +1,7 @@
 //! A session ends only because its client closed it or was silent for its whole timeout. Time in
 //! which the client had spoken and the server had not listened does not count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::SessionId;
 
@@ -13,7 +13,7 @@ use crate::history::History;
 pub(super) struct SessionExpiry {
     /// Granted timeouts, ms; a re-attach changes them.
     timeouts: BTreeMap<SessionId, i32>,
-    alive: BTreeMap<SessionId, ()>,
+    alive: BTreeSet<SessionId>,
     /// When each was first published, true time in ns.
     born: BTreeMap<SessionId, u64>,
 }
@@ -40,13 +40,13 @@ impl Checker for SessionExpiry {
                 let Some(newest) = history.newest() else { return Ok(()) };
                 let sessions = &newest.tables().sessions;
                 let ended: Vec<SessionId> =
-                    self.alive.keys().filter(|id| !sessions.contains_key(*id)).copied().collect();
+                    self.alive.iter().filter(|id| !sessions.contains_key(*id)).copied().collect();
                 for session in ended {
                     self.alive.remove(&session);
                     self.judge(history, session)?;
                 }
                 for (session, stored) in sessions {
-                    if self.alive.insert(*session, ()).is_none() {
+                    if self.alive.insert(*session) {
                         // Its client can know of it from now on.
                         self.born.entry(*session).or_insert(history.now);
                         self.timeouts.entry(*session).or_insert(stored.timeout_ms);
