@@ -108,13 +108,14 @@ impl World {
         self.transmit(index, bytes);
     }
 
-    /// A client that has no session takes over another one's, whose password it knows.
+    /// A client takes over another one's session, whose password it knows, and forgets its own.
     fn take_over(&mut self, index: usize) {
         let from = self.dice.index(self.clients.len());
         let victim = &self.clients[from];
         let (session, password, seen) = (victim.session, victim.password, victim.last_zxid);
         let thief = &mut self.clients[index];
-        if thief.session == SessionId::NONE && session != SessionId::NONE {
+        if from != index && session != SessionId::NONE {
+            thief.forget();
             thief.session = session;
             thief.password = password;
             thief.last_zxid = seen;
