@@ -13,9 +13,12 @@ use crate::proc::ProcessUse;
 /// Latencies in nanoseconds.
 pub(crate) type Latencies = Histogram<u64>;
 
-/// An empty histogram, three significant digits, any range.
+/// Longest latency that is told apart from longer ones, ns.
+const LATENCY_MAX: u64 = 3_600_000_000_000;
+
+/// An empty histogram, three significant digits, up to an hour.
 pub(crate) fn latencies() -> Latencies {
-    Histogram::new(3).expect("three digits are allowed")
+    Histogram::new_with_max(LATENCY_MAX, 3).expect("the bounds and three digits are allowed")
 }
 
 /// Adds one latency.

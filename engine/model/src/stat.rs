@@ -35,18 +35,20 @@ impl Stat {
     pub const LEN: usize = 68;
 
     /// Appends the 68 bytes.
+    #[inline]
     pub fn encode(&self, out: &mut Writer<'_>) {
-        out.long(self.czxid.0);
-        out.long(self.mzxid.0);
-        out.long(self.ctime);
-        out.long(self.mtime);
-        out.int(self.version);
-        out.int(self.cversion);
-        out.int(self.aversion);
-        out.long(self.ephemeral_owner);
-        out.int(self.data_length);
-        out.int(self.num_children);
-        out.long(self.pzxid.0);
+        let to = out.room::<{ Stat::LEN }>();
+        to[0..8].copy_from_slice(&self.czxid.0.to_be_bytes());
+        to[8..16].copy_from_slice(&self.mzxid.0.to_be_bytes());
+        to[16..24].copy_from_slice(&self.ctime.to_be_bytes());
+        to[24..32].copy_from_slice(&self.mtime.to_be_bytes());
+        to[32..36].copy_from_slice(&self.version.to_be_bytes());
+        to[36..40].copy_from_slice(&self.cversion.to_be_bytes());
+        to[40..44].copy_from_slice(&self.aversion.to_be_bytes());
+        to[44..52].copy_from_slice(&self.ephemeral_owner.to_be_bytes());
+        to[52..56].copy_from_slice(&self.data_length.to_be_bytes());
+        to[56..60].copy_from_slice(&self.num_children.to_be_bytes());
+        to[60..68].copy_from_slice(&self.pzxid.0.to_be_bytes());
     }
 
     /// Reads the 68 bytes.

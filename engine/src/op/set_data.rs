@@ -10,7 +10,7 @@ use crate::draft::{Caller, Draft};
 use crate::effect::{Change, Effect, Effects, Outcome};
 use crate::op::{require_session, version_is};
 use crate::quota;
-use crate::tree::Znode;
+use crate::tree::{Meta, Znode};
 
 /// Judges a setData and decides the version it gets.
 pub(crate) fn plan<'a>(
@@ -45,22 +45,20 @@ pub(crate) fn apply(
     effects: &mut Effects,
 ) -> Outcome {
     let path = path::normalize(path);
-    let Some(old) = draft.tree.view().get(path) else {
+    let Draft { tree, tables, .. } = draft;
+    let done = tree.set_data(path, data, |old| {
+        let meta = Meta { mzxid: header.zxid, mtime: header.time_ms, version, ..old.meta };
+        let grown = data.map_or(0, <[u8]>::len) as i64 - old.data.map_or(0, <[u8]>::len) as i64;
+        tables.digest = tables
+            .digest
+            .wrapping_sub(digest::of(path, old.data, &old.meta))
+            .wrapping_add(Prefix::new(path, data).with(&meta));
+        tables.data_bytes = tables.data_bytes.wrapping_add_signed(grown);
+        (meta, (meta, grown, old.children))
+    });
+    let Some((meta, grown, children)) = done else {
         return Outcome::Failed(ErrorCode::NoNode);
     };
-    let mut meta = old.meta;
-    meta.mzxid = header.zxid;
-    meta.mtime = header.time_ms;
-    meta.version = version;
-    let children = old.children;
-    let grown = data.map_or(0, <[u8]>::len) as i64 - old.data.map_or(0, <[u8]>::len) as i64;
-    let tables = &mut draft.tables;
-    tables.digest = tables
-        .digest
-        .wrapping_sub(digest::of(path, old.data, &old.meta))
-        .wrapping_add(Prefix::new(path, data).with(&meta));
-    tables.data_bytes = tables.data_bytes.wrapping_add_signed(grown);
-    draft.tree.update(path, Some(data), |znode| *znode = meta);
     quota::charge(draft, path, 0, grown);
 
     let path = effects.intern(path);

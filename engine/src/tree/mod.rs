@@ -302,6 +302,25 @@ impl Tree {
         self.store.retire(std::mem::replace(slot, new));
     }
 
+    /// Replaces an existing znode's data, and changes its facts, in one pass: `change` sees the
+    /// znode as it was and gives its new facts. `None`, and nothing changed, if the path does not
+    /// exist.
+    pub fn set_data<R>(
+        &mut self,
+        path: &[u8],
+        data: Option<&[u8]>,
+        change: impl FnOnce(&Znode<'_>) -> (Meta, R),
+    ) -> Option<R> {
+        let hash = self.hash(path);
+        let slot = trie::slot(&mut self.store, &mut self.roots.trie, hash, path)?;
+        let (old, names) = Record::within(slot.bytes()).decode();
+        let (meta, result) = change(&old);
+        let znode = Znode { meta, data, children: old.children };
+        let new = record(&mut self.store, slot, hash, &Draft::new(path, &znode, names));
+        self.store.retire(std::mem::replace(slot, new));
+        Some(result)
+    }
+
     /// Marks the present for [`Tree::rollback`].
     pub fn savepoint(&mut self) -> Savepoint {
         Savepoint(self.freeze())
@@ -418,6 +437,7 @@ pub struct TreeView<'a> {
 }
 
 impl<'a> TreeView<'a> {
+    #[inline]
     fn record(&self, path: &[u8]) -> Option<Record<'a>> {
         trie::get(&self.roots.trie, trie::hash(self.hasher, path), path)
     }

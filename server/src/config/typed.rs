@@ -139,12 +139,11 @@ impl Reader {
 
     fn parsed<T: std::str::FromStr>(&mut self, key: &str, want: &str) -> Option<T> {
         let property = self.left.remove(key)?;
-        match property.value.parse() {
-            Ok(value) => Some(value),
-            Err(_) => {
-                self.problem(property.line, format!("{key}={}: {want}", property.value));
-                None
-            }
+        if let Ok(value) = property.value.parse() {
+            Some(value)
+        } else {
+            self.problem(property.line, format!("{key}={}: {want}", property.value));
+            None
         }
     }
 
@@ -272,10 +271,10 @@ fn core_executor(reader: &mut Reader) -> Option<bool> {
 
 /// Keys that change nothing but may be wrong, or that deserve words of their own.
 fn checked_only(reader: &mut Reader) {
-    if let Some(property) = reader.left.remove("electionAlg") {
-        if property.value != "3" {
-            reader.problem(property.line, format!("electionAlg={}: only 3", property.value));
-        }
+    if let Some(property) = reader.left.remove("electionAlg")
+        && property.value != "3"
+    {
+        reader.problem(property.line, format!("electionAlg={}: only 3", property.value));
     }
     for key in ["initLimit", "syncLimit", "connectToLearnerMasterLimit"] {
         if reader.left.contains_key(key) && reader.number(key).is_some() {
@@ -295,7 +294,8 @@ fn checked_only(reader: &mut Reader) {
                 reader.notice(true, text);
             }
             _ => {
-                reader.problem(property.line, format!("metricsProvider.className={class}: unknown"))
+                reader
+                    .problem(property.line, format!("metricsProvider.className={class}: unknown"));
             }
         }
     }

@@ -102,10 +102,16 @@ impl Batcher {
         if self.entries.is_empty() {
             return;
         }
+        // The next segment under load resembles this one; few entries are often the last ones.
+        let count = if self.entries.len() < 8 { 0 } else { self.entries.len() };
+        let effects = Effects {
+            bytes: Vec::with_capacity(if count == 0 { 0 } else { self.effects.bytes.len() }),
+            list: Vec::with_capacity(count.min(self.effects.list.len())),
+        };
         self.segments.push(Segment {
             version: version(),
-            effects: std::mem::take(&mut self.effects),
-            entries: std::mem::take(&mut self.entries),
+            effects: std::mem::replace(&mut self.effects, effects),
+            entries: std::mem::replace(&mut self.entries, Vec::with_capacity(count)),
         });
     }
 

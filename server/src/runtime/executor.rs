@@ -133,9 +133,28 @@ struct Turn {
     set: PollSet,
     ticker: Ticker,
     outgoing: Outgoing,
+    /// glommio's reactor has work: it must run in every turn.
+    reactor: bool,
+    /// Time has passed since the reactor ran.
+    ticked: bool,
     /// This shard has stopped reading and must say so once its last messages are on their way.
     report_stopped: bool,
     finish: bool,
+}
+
+impl Turn {
+    /// Waits for events. Tasks of glommio's get their turn here: in every turn if there is work
+    /// for its reactor, else once a tick.
+    async fn wait(&mut self, events: &mut Vec<Event>) -> std::io::Result<()> {
+        if self.reactor {
+            self.set.ready().await?;
+            return self.set.take(events);
+        }
+        if std::mem::take(&mut self.ticked) {
+            glommio::executor().yield_now().await;
+        }
+        self.set.wait(events)
+    }
 }
 
 impl Executor {
@@ -149,6 +168,8 @@ impl Executor {
                 to_shards: self.places.shards.iter().map(|_| Vec::new()).collect(),
                 ring: vec![false; self.places.executors.len()],
             },
+            reactor: self.core.as_ref().is_some_and(|seat| seat.disk.needs_reactor()),
+            ticked: false,
             report_stopped: false,
             finish: false,
         };
@@ -173,13 +194,12 @@ impl Executor {
         self.settle(&mut turn, self.clock.now());
         loop {
             self.heart.beat();
-            turn.set.ready().await?;
             events.clear();
-            turn.set.take(&mut events)?;
+            turn.wait(&mut events).await?;
             let now = self.clock.now();
             self.take_feed(now);
             for event in &events {
-                self.on_event(&mut turn, *event, now)?;
+                self.on_event(&mut turn, *event, now);
             }
             self.settle(&mut turn, now);
             if turn.finish {
@@ -202,7 +222,7 @@ impl Executor {
         taken
     }
 
-    fn on_event(&mut self, turn: &mut Turn, event: Event, now: Now) -> std::io::Result<()> {
+    fn on_event(&mut self, turn: &mut Turn, event: Event, now: Now) {
         match event.source {
             Source::Mail => {
                 self.mailbox.wake.hear();
@@ -222,20 +242,20 @@ impl Executor {
             }
             Source::Tick => {
                 turn.ticker.hear();
+                turn.ticked = true;
                 self.on_tick(now);
             }
             Source::Listener => self.on_clients(turn, now),
             Source::Signal => self.on_signal(turn),
             Source::Socket { slot, generation } => {
-                let Some(seat) = &mut self.shard else { return Ok(()) };
+                let Some(seat) = &mut self.shard else { return };
                 let Some(generation) = seat.sockets.generation(slot, generation) else {
-                    return Ok(());
+                    return;
                 };
                 let conn = ConnId { shard: seat.id, slot, generation };
                 self.on_socket(turn, conn, event.flags, now);
             }
         }
-        Ok(())
     }
 
     fn on_mail(&mut self, turn: &mut Turn, mail: Mail, now: Now) {

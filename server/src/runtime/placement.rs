@@ -342,6 +342,7 @@ fn shard_config(config: &Resolved, shard: ShardId, envi_text: &str) -> ShardConf
         words: config.words.clone(),
         super_digest: config.super_digest.clone(),
         digest_scheme: config.settings.digest_scheme,
+        sasl_expected: config.settings.sasl_scheme,
         skip_acl: config.settings.skip_acl,
         sessionless_ms: config.sessionless_ms,
         version_text: config.version_text.clone(),

@@ -2,9 +2,9 @@
 //!
 //! glommio has no public way to await a descriptor. A `TcpStream` built from a duplicate of any
 //! pollable descriptor arms a poll at construction; the `recv` that follows the readiness fails
-//! with `ENOTSOCK`, which is exactly the signal wanted. Awaiting [`readable`] is also the only
-//! point at which the executor's reactor runs, so the main loop awaits it once every turn, busy
-//! or not.
+//! with `ENOTSOCK`, which is exactly the signal wanted. That costs some twelve system calls, so an
+//! executor waits in this way only if glommio's reactor has work of its own, and otherwise in the
+//! epoll set itself ([`PollSet::wait`]), which costs one.
 #![allow(unsafe_code)] // one descriptor handed to glommio, one timerfd
 
 use std::io;
@@ -116,7 +116,17 @@ impl PollSet {
 
     /// Appends what is ready now, without waiting.
     pub(crate) fn take(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
-        let count = match self.epoll.wait(&mut self.buffer, EpollTimeout::ZERO) {
+        self.take_within(EpollTimeout::ZERO, events)
+    }
+
+    /// Waits until something is ready, and appends it; nothing if a signal came in between. The
+    /// thread sleeps, and with it everything else on this executor: at most a tick.
+    pub(crate) fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
+        self.take_within(EpollTimeout::NONE, events)
+    }
+
+    fn take_within(&mut self, most: EpollTimeout, events: &mut Vec<Event>) -> io::Result<()> {
+        let count = match self.epoll.wait(&mut self.buffer, most) {
             Ok(count) => count,
             Err(nix::errno::Errno::EINTR) => 0,
             Err(error) => return Err(error.into()),
@@ -129,7 +139,7 @@ impl PollSet {
         Ok(())
     }
 
-    /// Completes when something in the set is ready; lets the executor's reactor run in any case.
+    /// Completes when something in the set is ready; meanwhile the executor's reactor runs.
     pub(crate) async fn ready(&self) -> io::Result<()> {
         readable(self.epoll.0.as_fd()).await
     }
@@ -169,8 +179,9 @@ impl Ticker {
         };
         let spec = libc::itimerspec { it_interval: spec, it_value: spec };
         // SAFETY: `spec` outlives the call, and the old value is not asked for.
-        let result =
-            unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &spec, std::ptr::null_mut()) };
+        let result = unsafe {
+            libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const spec, std::ptr::null_mut())
+        };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }

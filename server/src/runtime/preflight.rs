@@ -157,10 +157,7 @@ fn warn_if_volatile(dir: &Path) {
 
 /// Tries what every executor will need.
 pub(crate) fn probe_io_uring() -> Result<(), StartError> {
-    let error = match io_uring::IoUring::new(4) {
-        Ok(_) => return Ok(()),
-        Err(error) => error,
-    };
+    let Err(error) = io_uring::IoUring::new(4) else { return Ok(()) };
     Err(StartError::NoRing(match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => "io_uring is blocked on this host, by a container's \
             seccomp profile or by kernel.io_uring_disabled: allow io_uring_setup, io_uring_enter \

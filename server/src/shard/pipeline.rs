@@ -29,10 +29,13 @@ use crate::limits::{
     CONNECTION_OUTSTANDING_BYTES_MAX, CONNECTION_OUTSTANDING_MAX, OUTBOX_BYTES_MAX,
     OUTBOX_BYTES_PAUSE, SHARD_OUTSTANDING_BYTES_MAX, SHARD_SUBMITS_MAX, SHARD_WATCHES_MAX,
 };
-use crate::link::{ConnId, Submit, ToCore};
+use crate::link::{ConnId, Submit, Submits, ToCore};
 
 /// A queue's buffer larger than this many requests is given back when it is empty.
 const KEEP_REQUESTS: usize = 64;
+
+/// Room that a turn's writes get in advance, bytes, if those of the turn before took as much.
+const SUBMITS_BYTES_RESERVED: usize = 256 * 1024;
 
 /// A request that is read and not answered.
 #[derive(Debug)]
@@ -64,6 +67,7 @@ enum Ready {
     Authenticated,
     AuthFailed,
     NoSasl,
+    SaslFailed,
     Malformed,
     UnknownOperation,
 }
@@ -326,6 +330,7 @@ impl Shard {
                     }
                 }
             }
+            Ok(Request::Sasl { .. }) if self.config.sasl_expected => Ready::SaslFailed,
             Ok(Request::Sasl { .. }) => Ready::NoSasl,
             Err(_) if header.opcode == OpCode::Sasl.code() => Ready::Malformed,
             Ok(_) | Err(_) => {
@@ -507,7 +512,17 @@ impl Shard {
     /// Hands the turn's writes to the core.
     pub(super) fn send_submits(&mut self, out: &mut ShardOutputs) {
         if !self.submits.list.is_empty() {
-            out.to_core.push(ToCore::Submit(std::mem::take(&mut self.submits)));
+            // Under load a turn resembles the one before it: room for as much at once, instead of
+            // growing there step by step.
+            let next = match self.submits.list.len() {
+                count @ 8.. => Submits {
+                    bytes: Vec::with_capacity(self.submits.bytes.len().min(SUBMITS_BYTES_RESERVED)),
+                    list: Vec::with_capacity(count),
+                },
+                _ => Submits::default(),
+            };
+            let submits = std::mem::replace(&mut self.submits, next);
+            out.to_core.push(ToCore::Submit(submits));
         }
     }
 }
@@ -535,6 +550,10 @@ impl Ready {
             Ready::NoSasl => {
                 reply::sasl(out, xid, None, None);
                 return (Zxid::ZERO, After::Stay);
+            }
+            Ready::SaslFailed => {
+                reply::sasl(out, xid, Some(ErrorCode::AuthFailed), None);
+                return (Zxid::ZERO, After::Close("no SASL mechanism is available"));
             }
             Ready::Malformed => reply::error(out, xid, zxid, ErrorCode::MarshallingError),
             Ready::UnknownOperation => {

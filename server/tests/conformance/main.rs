@@ -9,3 +9,6 @@ mod ordering;
 mod raw;
 mod sessions;
 mod watches;
+
+// Linked for its side: it lets the foreign client start its tasks on tokio.
+use spawns as _;

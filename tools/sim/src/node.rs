@@ -198,6 +198,7 @@ fn shard_config(index: usize) -> ShardConfig {
         words: None,
         super_digest: None,
         digest_scheme: true,
+        sasl_expected: false,
         skip_acl: false,
         sessionless_ms: 10_000,
         version_text: "3.9.5-sim".to_owned(),

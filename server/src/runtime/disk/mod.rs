@@ -66,7 +66,7 @@ impl Completions {
 }
 
 enum LogBackend {
-    Ring(RingLog),
+    Ring(Box<RingLog>),
     RingThread(RingThreadLog),
     Glommio(GlommioLog),
     Threads(ThreadsLog),
@@ -104,7 +104,7 @@ impl Disk {
                 LogBackend::Glommio(GlommioLog::start(&dirs, completions).await?)
             }
             (Access::Direct, Backend::Ring) => match RingLog::start(&dirs, &wake) {
-                Ok(ring) => LogBackend::Ring(ring),
+                Ok(ring) => LogBackend::Ring(Box::new(ring)),
                 Err(error) => {
                     refused(&error);
                     LogBackend::Threads(ThreadsLog::start(&dirs, access, &completions)?)
@@ -130,6 +130,14 @@ impl Disk {
             LogBackend::RingThread(_) => Backend::RingThread,
             LogBackend::Glommio(_) => Backend::Glommio,
             LogBackend::Threads(_) => Backend::Threads,
+        }
+    }
+
+    /// True if writes are glommio's, so that they only get on while its reactor runs.
+    pub fn needs_reactor(&self) -> bool {
+        match &self.log {
+            LogBackend::Glommio(_) => true,
+            LogBackend::Ring(_) | LogBackend::RingThread(_) | LogBackend::Threads(_) => false,
         }
     }
 
