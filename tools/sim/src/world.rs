@@ -672,7 +672,8 @@ impl World {
         let Client { session, link: current, lying, standing, .. } = self.clients[client];
         let speaks = standing == Standing::Attached || (standing == Standing::Knocking && !lying);
         if whole && open && speaks && current == Some(id) && session != SessionId::NONE {
-            self.history.heard.insert(session, self.now);
+            self.history.now = self.now;
+            self.history.hear(session);
         }
         self.note("shard", "bytes", &format!("{id} {}", bytes.len()));
         self.shard_outputs(shard, out)

@@ -266,3 +266,20 @@ fn read(path: &Path) -> Result<String, String> {
 fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sources move on; a plant that has lost its place finds nothing.
+    #[test]
+    fn every_plant_has_its_place() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for plant in PLANTS {
+            for (file, from, _) in plant.edits {
+                let text = read(&root.join(file)).expect("the file is there");
+                assert_eq!(text.matches(from).count(), 1, "{}: {from:?} in {file}", plant.name);
+            }
+        }
+    }
+}

@@ -280,6 +280,10 @@ impl World {
             return Ok(());
         }
         client.standing = Standing::Attached;
+        if self.options.steal == 0 {
+            // It was attached after that silence, so it had not ended.
+            self.history.silences.remove(&response.session);
+        }
         client.session = response.session;
         client.password = response.password;
         client.timeout_ms = response.timeout_ms;
