@@ -108,7 +108,7 @@ pub struct Client {
     pub last_sent: u64,
     /// Watches to restore after a reconnect: data, exist, child, persistent, recursive.
     pub remembered: [Vec<Vec<u8>>; 5],
-    next_xid: i32,
+    pub(crate) next_xid: i32,
     counter: u64,
 }
 
@@ -188,7 +188,7 @@ impl Client {
         self.inbox.clear();
     }
 
-    fn owe(&mut self, opcode: OpCode, asked: Asked, floor: Zxid) -> Xid {
+    pub(crate) fn owe(&mut self, opcode: OpCode, asked: Asked, floor: Zxid) -> Xid {
         self.next_xid += 1;
         let xid = match opcode {
             OpCode::Ping => Xid::PING,
@@ -331,10 +331,20 @@ impl Client {
         }
     }
 
+    /// Data of a size that this world plays with.
+    fn padded(&mut self, mut data: Vec<u8>, options: &Options) -> Vec<u8> {
+        if options.data_bytes > data.len() && self.dice.per_mille(300) {
+            let more = self.dice.index(options.data_bytes - data.len());
+            data.resize(data.len() + more, b'.');
+        }
+        data
+    }
+
     fn ask_write(&mut self, options: &Options, floor: Zxid, bytes: &mut Vec<u8>) {
         let mut path = self.path(options);
         self.counter += 1;
         let data = format!("{}-{}", self.session.0 & 0xffff, self.counter).into_bytes();
+        let data = self.padded(data, options);
         let private = self.dice.per_mille(options.private);
         let open = if private { private_list() } else { acl::world(model::Perms::ALL) };
         let version = if self.dice.per_mille(200) { self.dice.below(3) as i32 } else { -1 };

@@ -53,6 +53,10 @@ pub struct SimDisk {
     damaged: bool,
     /// No space for new segments until this true time, ns.
     full_until: u64,
+    /// Nothing completes before this true time, ns.
+    stalled_until: u64,
+    /// A story wants the next write to fail.
+    fail_next: bool,
     dice: Dice,
 }
 
@@ -67,6 +71,8 @@ impl SimDisk {
             unsynced_names: BTreeSet::new(),
             damaged: false,
             full_until: 0,
+            stalled_until: 0,
+            fail_next: false,
             dice,
         }
     }
@@ -77,6 +83,7 @@ impl SimDisk {
         if self.dice.per_mille(options.stall) {
             ready_at = now + self.dice.between(100_000_000, 60_000_000_000);
         }
+        let ready_at = ready_at.max(self.stalled_until);
         self.in_flight.push(InFlight { op, ready_at });
     }
 
@@ -95,9 +102,23 @@ impl SimDisk {
         self.damaged
     }
 
+    /// Every write in flight and to come takes until this true time, ns.
+    pub fn stall_until(&mut self, until: u64) {
+        for flight in &mut self.in_flight {
+            flight.ready_at = flight.ready_at.max(until);
+        }
+        self.stalled_until = until;
+    }
+
+    /// The next write fails.
+    pub fn fail_next_write(&mut self) {
+        self.fail_next = true;
+    }
+
     /// Heals what can heal: space returns, stalled operations go on.
     pub fn heal(&mut self, now: u64) {
         self.full_until = 0;
+        self.stalled_until = 0;
         for flight in &mut self.in_flight {
             flight.ready_at = flight.ready_at.min(now);
         }
@@ -128,7 +149,9 @@ impl SimDisk {
     }
 
     fn finish(&mut self, op: DiskOp, now: u64, options: &Options, faults: bool) -> DiskDone {
-        let fails = faults && self.dice.per_mille(options.disk_error);
+        let write = matches!(op, DiskOp::WriteSegment { .. });
+        let fails = (write && std::mem::take(&mut self.fail_next))
+            || (faults && self.dice.per_mille(options.disk_error));
         let fault = |what: &str, out_of_space| {
             Err(DiskFault { out_of_space, cause: format!("{what}: simulated fault") })
         };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use sim::shrink;
+use sim::shrink::{self, Changes};
 use sim::swarm::Options;
 use sim::world::{Summary, Violation, World};
 
@@ -50,9 +50,6 @@ enum Command {
         seed: u64,
     },
 }
-
-/// Options changed by hand.
-type Changes = Vec<(String, u64)>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

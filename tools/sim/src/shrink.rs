@@ -8,11 +8,17 @@ use crate::world::Violation;
 /// Attempts that change the number of events.
 const EVENT_ATTEMPTS: u32 = 12;
 
+/// Options changed, by name.
+pub type Changes = Vec<(String, u64)>;
+
+/// Runs a world with options changed, and says what broke.
+pub type Attempt<'a> = dyn Fn(&Changes) -> Option<Violation> + 'a;
+
 /// The smallest world found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Smallest {
     /// Options to set, in order.
-    pub changes: Vec<(String, u64)>,
+    pub changes: Changes,
     /// The guarantee that is still broken.
     pub checker: String,
     /// How.
@@ -23,7 +29,7 @@ pub struct Smallest {
 
 /// Shrinks; `None` if the world as drawn breaks nothing. `violation_of` runs a world with options
 /// changed.
-pub fn shrink(violation_of: &dyn Fn(&Vec<(String, u64)>) -> Option<Violation>) -> Option<Smallest> {
+pub fn shrink(violation_of: &Attempt<'_>) -> Option<Smallest> {
     let first = violation_of(&Vec::new())?;
     let mut best = Smallest {
         changes: Vec::new(),
@@ -54,12 +60,7 @@ pub fn shrink(violation_of: &dyn Fn(&Vec<(String, u64)>) -> Option<Violation>) -
 }
 
 /// Keeps a change if the same guarantee is broken with it, and not later.
-fn attempt(
-    best: &mut Smallest,
-    name: &str,
-    value: u64,
-    violation_of: &dyn Fn(&Vec<(String, u64)>) -> Option<Violation>,
-) -> bool {
+fn attempt(best: &mut Smallest, name: &str, value: u64, violation_of: &Attempt<'_>) -> bool {
     let mut changes = best.changes.clone();
     changes.retain(|(known, _)| known != name);
     changes.push((name.to_owned(), value));
@@ -83,7 +84,7 @@ mod tests {
     /// A world that breaks as long as it may crash and has at least seven events.
     #[test]
     fn what_does_not_matter_goes() {
-        let run = |changes: &Vec<(String, u64)>| {
+        let run = |changes: &Changes| {
             let value = |name: &str, drawn| {
                 changes.iter().find(|(known, _)| known == name).map_or(drawn, |(_, value)| *value)
             };

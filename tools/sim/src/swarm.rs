@@ -16,6 +16,8 @@ pub struct Options {
     pub depth: usize,
     /// Paths that the workload plays with.
     pub paths: u64,
+    /// Most bytes of a znode's data.
+    pub data_bytes: usize,
     /// Batches the feed can hold.
     pub feed_slots: usize,
     /// Log segment size, bytes.
@@ -82,6 +84,26 @@ pub struct Options {
 }
 
 impl Options {
+    /// A world without faults and with little in it, for stories.
+    pub fn calm(clients: usize, shards: u16) -> Options {
+        let mut calm = Options::draw(&mut Dice::new(0));
+        for name in Options::FAULTS {
+            calm.set(name, 0);
+        }
+        for (name, value) in Options::SMALLEST {
+            calm.set(name, *value);
+        }
+        Options {
+            clients,
+            shards,
+            segment_bytes: 128 << 10,
+            jump: 50,
+            jump_ms: 500,
+            log_writes: 2,
+            ..calm
+        }
+    }
+
     /// Draws a world.
     pub fn draw(dice: &mut Dice) -> Options {
         let often = |dice: &mut Dice, of: &[u32]| *dice.pick(of);
@@ -91,6 +113,7 @@ impl Options {
             clients: dice.between(1, 6) as usize,
             depth: *dice.pick(&[1, 4, 16]),
             paths: *dice.pick(&[3, 8, 30]),
+            data_bytes: *dice.pick(&[20, 20, 20, 2000, 30_000]),
             feed_slots: *dice.pick(&[4, 16, 64]),
             segment_bytes: *dice.pick(&[64 << 10, 128 << 10, 1 << 20]),
             log_writes: dice.between(1, 4) as usize,
@@ -139,6 +162,7 @@ impl Options {
             "clients" => self.clients = value as usize,
             "depth" => self.depth = value as usize,
             "paths" => self.paths = value,
+            "data_bytes" => self.data_bytes = value as usize,
             "feed_slots" => self.feed_slots = value as usize,
             "segment_bytes" => self.segment_bytes = value,
             "log_writes" => self.log_writes = value as usize,
@@ -208,6 +232,7 @@ impl Options {
         ("clients", 2),
         ("depth", 1),
         ("paths", 3),
+        ("data_bytes", 20),
         ("log_writes", 1),
         ("feed_slots", 64),
         ("snapshot_entries", 1_000_000),

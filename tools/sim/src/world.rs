@@ -7,19 +7,21 @@ use std::collections::BTreeMap;
 use engine::Version;
 use engine::recover::DiskImage;
 use model::SessionId;
-use protocol::{Answer, ConnectResponse, ServerFrame, Split};
 use server::core::{CoreInput, CoreOutputs};
 use server::shard::{ShardInput, ShardOutputs};
 
 use crate::checkers::{self, Checker, Converges, Seen};
-use crate::client::{Asked, Client, Standing};
+use crate::client::{Client, Standing};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::history::History;
 use crate::network::{Link, PIPE_BYTES, take};
 use crate::node::{self, Node, Started};
+use crate::story::Told;
 use crate::swarm::Options;
 use crate::trace::Trace;
+
+mod clients;
 
 /// Time between ticks of an awake actor, ns.
 const TICK_NS: u64 = 50_000_000;
@@ -27,12 +29,6 @@ const TICK_NS: u64 = 50_000_000;
 const LOOP_CRASH: u32 = 50;
 /// Bytes that a slow connection carries at a time.
 const SLOW_BYTES: usize = 8;
-
-/// The words that clients ask.
-const WORDS: &[&[u8; 4]] = &[
-    b"ruok", b"srvr", b"stat", b"mntr", b"cons", b"dump", b"wchs", b"wchc", b"wchp", b"envi",
-    b"conf", b"isro", b"hash", b"dirs", b"crst", b"srst",
-];
 
 /// What broke, in which step.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,26 +79,32 @@ enum Event {
 
 /// The world.
 pub struct World {
-    options: Options,
-    dice: Dice,
+    pub(crate) options: Options,
+    pub(crate) dice: Dice,
     /// True time, ns.
-    now: u64,
-    step: u64,
-    node: Node,
-    clients: Vec<Client>,
-    links: BTreeMap<usize, Link>,
-    next_link: usize,
-    history: History,
-    checkers: Vec<Box<dyn Checker>>,
-    converges: Converges,
+    pub(crate) now: u64,
+    pub(crate) step: u64,
+    pub(crate) node: Node,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) links: BTreeMap<usize, Link>,
+    pub(crate) next_link: usize,
+    pub(crate) history: History,
+    pub(crate) checkers: Vec<Box<dyn Checker>>,
+    pub(crate) converges: Converges,
     /// The score.
     pub trace: Trace,
-    faults: bool,
-    disk_failed: bool,
-    summary: Summary,
+    pub(crate) faults: bool,
+    pub(crate) disk_failed: bool,
+    /// Clients say only what a story has them say.
+    pub(crate) scripted: bool,
+    /// Clients that a story wants connected.
+    pub(crate) wanted: Vec<bool>,
+    /// What each client was told, in a story.
+    pub(crate) told: Vec<Vec<Told>>,
+    pub(crate) summary: Summary,
 }
 
-type Outcome = Result<(), Violation>;
+pub(crate) type Outcome = Result<(), Violation>;
 
 impl World {
     /// The world of a seed.
@@ -142,6 +144,9 @@ impl World {
             trace: Trace::new(keep_trace),
             faults: true,
             disk_failed: false,
+            scripted: false,
+            wanted: vec![true; options.clients],
+            told: vec![Vec::new(); options.clients],
             summary: Summary::default(),
             options,
             dice,
@@ -199,6 +204,8 @@ impl World {
         self.options.depth = 1;
         // A healthy disk does not stall, and seconds must pass for retries and measurements.
         self.options.stall = 0;
+        self.options.pieces = 0;
+        self.options.data_bytes = self.options.data_bytes.min(100);
         self.options.jump = self.options.jump.max(100);
         self.options.jump_ms = self.options.jump_ms.max(500);
         for link in self.links.values_mut() {
@@ -233,11 +240,11 @@ impl World {
     }
 
     /// One event.
-    fn one(&mut self) -> Outcome {
+    pub(crate) fn one(&mut self) -> Outcome {
         self.step += 1;
         self.now += self.dice.between(500, 30_000);
         if self.faults {
-            self.maybe_fault()?;
+            self.maybe_fault();
         }
         if self.dice.per_mille(self.options.jump) {
             let jump = self.dice.below(self.options.jump_ms * 1_000_000);
@@ -292,9 +299,9 @@ impl World {
         }
     }
 
-    fn maybe_fault(&mut self) -> Outcome {
+    fn maybe_fault(&mut self) {
         if self.node.process.is_some() && self.dice.per_mille(self.options.crash) {
-            self.crash("killed")?;
+            self.crash_for("killed");
         }
         if self.node.is_awake(self.now) && self.dice.per_mille(self.options.pause) {
             let pause = self.dice.between(1, self.options.pause_ms);
@@ -304,7 +311,7 @@ impl World {
         if self.node.loop_left > 0 && self.node.process.is_some() && self.dice.per_mille(LOOP_CRASH)
         {
             self.node.loop_left -= 1;
-            self.crash("killed again")?;
+            self.crash_for("killed again");
         }
         if self.dice.per_mille(self.options.partition) {
             self.cut_a_link();
@@ -314,7 +321,6 @@ impl World {
             self.node.wall_error_ms = jump - self.options.wall_jump_ms as i64;
             self.note("node", "wall", &self.node.wall_error_ms.clone());
         }
-        Ok(())
     }
 
     /// A connection stops carrying bytes for a while, one way or both.
@@ -332,7 +338,7 @@ impl World {
         self.note("net", "cut", &format!("{id} ways {ways} until {}", until / 1000));
     }
 
-    fn crash(&mut self, why: &str) -> Outcome {
+    pub(crate) fn crash_for(&mut self, why: &str) {
         self.note("node", "crash", &why);
         self.node.process = None;
         self.node.disk.crash(&self.options);
@@ -347,7 +353,6 @@ impl World {
             link.server_closed = true;
             link.to_server.clear();
         }
-        Ok(())
     }
 
     fn enabled(&self) -> Vec<(Event, u64)> {
@@ -571,7 +576,7 @@ impl World {
             if !self.disk_failed {
                 return Err(self.violation("halts_only_for_a_cause", reason));
             }
-            self.crash("halted")?;
+            self.crash_for("halted");
         }
         Ok(())
     }
@@ -667,7 +672,8 @@ impl World {
         let Client { session, link: current, lying, standing, .. } = self.clients[client];
         let speaks = standing == Standing::Attached || (standing == Standing::Knocking && !lying);
         if whole && open && speaks && current == Some(id) && session != SessionId::NONE {
-            self.history.heard.insert(session, self.now);
+            self.history.now = self.now;
+            self.history.hear(session);
         }
         self.note("shard", "bytes", &format!("{id} {}", bytes.len()));
         self.shard_outputs(shard, out)
@@ -740,315 +746,6 @@ impl World {
         let outbox =
             slot.links.keys().map(|conn| slot.shard.outbox(*conn).len()).max().unwrap_or(0);
         self.see(&Seen::Queues { to_core, to_shards, outbox })
-    }
-
-    fn client_turn(&mut self, index: usize) -> Outcome {
-        let floor = self.history.shown;
-        let client = &mut self.clients[index];
-        match client.standing {
-            Standing::Away => self.connect(index),
-            Standing::Knocking | Standing::Asking(_) => {
-                if client.dice().per_mille(self.options.disconnect) && self.faults {
-                    return self.disconnect(index);
-                }
-                Ok(())
-            }
-            Standing::Attached => {
-                if client.dice().per_mille(self.options.disconnect) && self.faults {
-                    return self.disconnect(index);
-                }
-                if client.dice().per_mille(self.options.rubbish) && self.faults {
-                    let length = client.dice().below(40);
-                    let bytes = (0..length).map(|_| client.dice().word() as u8).collect();
-                    self.transmit(index, bytes);
-                    return self.disconnect(index);
-                }
-                if client.dice().per_mille(self.options.rubbish) && self.faults {
-                    // Half a request, and gone.
-                    let mut bytes = client.ask(&self.options, floor);
-                    bytes.truncate(bytes.len() / 2);
-                    self.transmit(index, bytes);
-                    return self.disconnect(index);
-                }
-                let beat = client.timeout_ms as u64 * 1_000_000 / 3;
-                let due = self.now - client.last_sent > beat;
-                if due && !client.silent {
-                    let bytes = client.ping(floor);
-                    self.transmit(index, bytes);
-                } else if client.pending.len() < self.options.depth && !client.silent {
-                    let bytes = client.ask(&self.options, floor);
-                    self.transmit(index, bytes);
-                } else if client.silent && client.pending.is_empty() && client.dice().per_mille(3) {
-                    let bytes = client.ask(&self.options, floor);
-                    self.transmit(index, bytes);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn connect(&mut self, index: usize) -> Outcome {
-        if !self.node.is_awake(self.now) {
-            return Ok(());
-        }
-        let now = self.node.now(self.now, &self.options);
-        let process = self.node.process.as_mut().expect("awake means running");
-        let shard = self.dice.index(process.shards.len());
-        let slot = &mut process.shards[shard];
-        let peer = ([127, 0, 0, 1], 40_000 + (self.next_link % 20_000) as u16).into();
-        let conn = slot.shard.accept(now, peer);
-        slot.dirty = true;
-        slot.links.insert(conn, self.next_link);
-        let mut link = Link::new(index, shard, conn);
-        link.slow = self.faults && self.dice.per_mille(self.options.slow_link);
-        self.links.insert(self.next_link, link);
-        self.clients[index].link = Some(self.next_link);
-        self.next_link += 1;
-        self.note("cl", "connect", &format!("{index} on shard {shard}"));
-        if self.faults && self.dice.per_mille(self.options.words) {
-            let word = **self.dice.pick(WORDS);
-            self.clients[index].standing = Standing::Asking(word);
-            self.transmit(index, word.to_vec());
-            return Ok(());
-        }
-        if self.faults && self.dice.per_mille(self.options.steal) {
-            self.steal(index);
-        }
-        let (bytes, timeout_ms) = self.clients[index].knock();
-        let session = self.clients[index].session;
-        if session != SessionId::NONE {
-            let asked = timeout_ms.clamp(node::TIMEOUT_MS_MIN, node::TIMEOUT_MS_MAX);
-            let least = self.history.asked_ms.entry(session).or_insert(asked);
-            *least = asked.min(*least);
-        }
-        self.transmit(index, bytes);
-        Ok(())
-    }
-
-    /// A client that has no session takes over another one's, whose password it knows.
-    fn steal(&mut self, index: usize) {
-        let from = self.dice.index(self.clients.len());
-        let victim = &self.clients[from];
-        let (session, password, seen) = (victim.session, victim.password, victim.last_zxid);
-        let thief = &mut self.clients[index];
-        if thief.session == SessionId::NONE && session != SessionId::NONE {
-            thief.session = session;
-            thief.password = password;
-            thief.last_zxid = seen;
-            self.note("cl", "steals", &format!("{index} from {from}"));
-        }
-    }
-
-    fn transmit(&mut self, index: usize, bytes: Vec<u8>) {
-        let client = &mut self.clients[index];
-        client.last_sent = self.now;
-        if client.pending.iter().any(|pending| pending.asked == Asked::Close) {
-            self.history.closing.insert(client.session);
-        }
-        let length = bytes.len();
-        if let Some(link) = client.link.and_then(|id| self.links.get_mut(&id))
-            && !link.server_closed
-        {
-            link.send(bytes);
-        }
-        self.note("cl", "send", &format!("{index} {length}"));
-    }
-
-    /// The client goes away without a word; the server learns of it later.
-    fn disconnect(&mut self, index: usize) -> Outcome {
-        if let Some(link) = self.clients[index].link.and_then(|id| self.links.get_mut(&id)) {
-            link.client_closed = true;
-            link.half_open = self.faults && self.dice.per_mille(self.options.half_open);
-            link.to_client.clear();
-        }
-        self.clients[index].dropped();
-        self.note("cl", "vanish", &index);
-        self.see(&Seen::Dropped { client: index })
-    }
-
-    fn receive(&mut self, id: usize) -> Outcome {
-        let link = self.links.get_mut(&id).expect("enabled only while it exists");
-        let index = link.client;
-        let most = if self.dice.per_mille(self.options.pieces) {
-            self.dice.between(1, 30) as usize
-        } else {
-            usize::MAX
-        };
-        let bytes = take(&mut link.to_client, most);
-        if bytes.is_empty() {
-            link.client_closed = true;
-            let current = self.clients[index].link == Some(id);
-            self.links.remove(&id);
-            if current && let Standing::Asking(word) = self.clients[index].standing {
-                self.hear_word(index, word)?;
-            }
-            self.note("cl", "dropped", &index);
-            if current {
-                self.clients[index].dropped();
-                return self.see(&Seen::Dropped { client: index });
-            }
-            return Ok(());
-        }
-        self.clients[index].inbox.extend_from_slice(&bytes);
-        while self.clients[index].link == Some(id)
-            && !matches!(self.clients[index].standing, Standing::Asking(_))
-        {
-            let inbox = &mut self.clients[index].inbox;
-            let (body, end) = match protocol::frame::split(inbox, 1 << 24) {
-                Split::NeedMore { .. } => break,
-                Split::Frame { payload } => (inbox[payload.clone()].to_vec(), payload.end),
-                Split::BadLength(length) => {
-                    return Err(self.violation("well_formed", format!("frame length {length}")));
-                }
-            };
-            self.clients[index].inbox.drain(..end);
-            self.frame(index, &body)?;
-        }
-        Ok(())
-    }
-
-    /// The text that a word was answered with, as far as it came.
-    fn hear_word(&mut self, index: usize, word: [u8; 4]) -> Outcome {
-        let text = std::mem::take(&mut self.clients[index].inbox);
-        let text = String::from_utf8_lossy(&text);
-        self.note("cl", "word", &format!("{index} {} {}", word.escape_ascii(), text.len()));
-        let shown = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x"));
-        let shown = shown.and_then(|hex| i64::from_str_radix(hex, 16).ok());
-        if shown.is_some_and(|zxid| zxid > self.history.published.0) {
-            let words = format!("{} told of {shown:?}", word.escape_ascii());
-            return Err(self.violation("words_tell_the_truth", words));
-        }
-        if word == *b"ruok" && !text.is_empty() && text != "imok" {
-            return Err(self.violation("words_tell_the_truth", format!("ruok: {text}")));
-        }
-        Ok(())
-    }
-
-    fn frame(&mut self, index: usize, body: &[u8]) -> Outcome {
-        if self.clients[index].standing == Standing::Knocking {
-            return self.connect_response(index, body);
-        }
-        let frame = ServerFrame::decode(body)
-            .map_err(|error| self.violation("well_formed", format!("{error}: {body:?}")))?;
-        match frame {
-            ServerFrame::Event(event) => {
-                self.summary.watch_events += 1;
-                self.note("cl", "event", &format!("{index} {event:?}"));
-                self.see(&Seen::Event { client: index, event })
-            }
-            ServerFrame::Reply(header, rest) => {
-                let Some(pending) = self.clients[index].pending.pop_front() else {
-                    let words = format!("client {index} was owed nothing and got {header:?}");
-                    return Err(self.violation("session_fifo", words));
-                };
-                self.summary.answers += 1;
-                let answer = match header.err {
-                    0 => Some(Answer::decode(pending.opcode, rest).map_err(|error| {
-                        self.violation("well_formed", format!("{error} in {pending:?}: {rest:?}"))
-                    })?),
-                    _ => None,
-                };
-                let words = format!("{index} {:?} {:?} {}", header.xid, header.zxid, header.err);
-                self.note("cl", "answer", &words);
-                let session = self.clients[index].session;
-                self.see(&Seen::Replied {
-                    client: index,
-                    session,
-                    pending: &pending,
-                    header,
-                    answer: answer.as_ref(),
-                })?;
-                if !self.faults {
-                    self.converges.answered(index, &pending.asked);
-                }
-                self.history.shown = self.history.shown.max(header.zxid);
-                let client = &mut self.clients[index];
-                if header.zxid.0 > 0 {
-                    client.last_zxid = header.zxid;
-                }
-                remember(client, &pending.asked, header.err);
-                if pending.asked == Asked::Close {
-                    client.forget();
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn connect_response(&mut self, index: usize, body: &[u8]) -> Outcome {
-        let response = ConnectResponse::decode(body)
-            .map_err(|error| self.violation("well_formed", error.to_string()))?;
-        let client = &mut self.clients[index];
-        if response.timeout_ms <= 0 {
-            let had = client.session;
-            client.forget();
-            self.note("cl", "refused", &format!("{index} {had}"));
-            return Ok(());
-        }
-        client.standing = Standing::Attached;
-        client.session = response.session;
-        client.password = response.password;
-        client.timeout_ms = response.timeout_ms;
-        self.note("cl", "attached", &format!("{index} {}", response.session));
-        self.see(&Seen::Attached {
-            client: index,
-            session: response.session,
-            timeout_ms: response.timeout_ms,
-        })?;
-        let floor = self.history.shown;
-        if self.clients[index].keeper {
-            let bytes = self.clients[index].authenticate(floor);
-            self.transmit(index, bytes);
-        }
-        if let Some(bytes) = self.clients[index].restore_watches(floor) {
-            self.transmit(index, bytes);
-        }
-        Ok(())
-    }
-}
-
-/// What the client library would restore after a reconnect.
-fn remember(client: &mut Client, asked: &Asked, err: i32) {
-    let (fine, missing) = (err == 0, err == model::ErrorCode::NoNode.code());
-    let put = |list: &mut Vec<Vec<u8>>, path: &Vec<u8>| {
-        if !list.contains(path) {
-            list.push(path.clone());
-        }
-    };
-    let [data, exist, child, persistent, recursive] = &mut client.remembered;
-    match asked {
-        Asked::Exists(path, true) if fine => put(data, path),
-        Asked::Exists(path, true) if missing => put(exist, path),
-        Asked::GetData(path, true) if fine => put(data, path),
-        Asked::GetChildren(path, true) if fine => put(child, path),
-        Asked::AddWatch(path, protocol::AddWatchMode::Persistent) if fine => put(persistent, path),
-        Asked::AddWatch(path, protocol::AddWatchMode::PersistentRecursive) if fine => {
-            put(recursive, path);
-        }
-        Asked::RemoveWatches(path) if fine => {
-            for list in &mut client.remembered {
-                list.retain(|known| known != path);
-            }
-        }
-        Asked::Exists(..)
-        | Asked::GetData(..)
-        | Asked::GetChildren(..)
-        | Asked::AddWatch(..)
-        | Asked::RemoveWatches(_)
-        | Asked::MultiRead(..)
-        | Asked::GetAcl(_)
-        | Asked::GetEphemerals
-        | Asked::CountAll(_)
-        | Asked::CheckWatches(_)
-        | Asked::WhoAmI
-        | Asked::Auth
-        | Asked::Write(_)
-        | Asked::Multi
-        | Asked::Sync
-        | Asked::Ping
-        | Asked::SetWatches(..)
-        | Asked::Close
-        | Asked::Malformed => {}
     }
 }
 

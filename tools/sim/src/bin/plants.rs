@@ -67,6 +67,12 @@ const PLANTS: &[Plant] = &[
                  self.add_now(owner, &path, modes);\n        }\n",
             ),
             (WATCHES, "        self.index.is_empty()\n", "        false\n"),
+            (
+                WATCHES,
+                "    pub fn forget(&mut self, owner: u32) {\n",
+                "    pub fn forget(&mut self, owner: u32) {\n        \
+                 self.late.retain(|late| late.0 != owner);\n",
+            ),
         ],
     },
     Plant {
@@ -188,12 +194,11 @@ fn plant_all(root: &Path, only: Option<&str>) -> Result<bool, String> {
         for (path, text) in originals {
             write(&path, &text)?;
         }
-        match found? {
-            Some((seeds, checker)) => println!("| {} | {seeds} | {checker} |", plant.name),
-            None => {
-                all = false;
-                println!("| {} | not in {SEEDS} | - |", plant.name);
-            }
+        if let Some((seeds, checker)) = found? {
+            println!("| {} | {seeds} | {checker} |", plant.name);
+        } else {
+            all = false;
+            println!("| {} | not in {SEEDS} | - |", plant.name);
         }
     }
     Ok(all)
@@ -260,4 +265,21 @@ fn read(path: &Path) -> Result<String, String> {
 
 fn write(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sources move on; a plant that has lost its place finds nothing.
+    #[test]
+    fn every_plant_has_its_place() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for plant in PLANTS {
+            for (file, from, _) in plant.edits {
+                let text = read(&root.join(file)).expect("the file is there");
+                assert_eq!(text.matches(from).count(), 1, "{}: {from:?} in {file}", plant.name);
+            }
+        }
+    }
 }

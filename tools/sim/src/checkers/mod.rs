@@ -151,6 +151,11 @@ pub(crate) mod doctored {
                 history: History::default(),
                 zxid: Zxid::ZERO,
             };
+            // Session 1 is there from the beginning.
+            let caller = Caller { session: SessionId(1), identities: [].into() };
+            let stamp = Stamp { zxid: Zxid::ZERO, cxid: 0, time_ms: 0 };
+            let op = Op::CreateSession { timeout_ms: 4000 };
+            maker.draft.execute(&op, &caller, stamp, &mut Effects::default());
             let version = maker.draft.freeze();
             maker.history.recover(&version);
             maker
