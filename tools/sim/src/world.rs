@@ -450,6 +450,7 @@ impl World {
         let mut out = CoreOutputs::default();
         let published_before = self.history.published;
         self.history.now = self.now;
+        self.disk_failed = false;
         match self.node.start(self.now, &self.options, self.faults, &mut out) {
             Started::Failed => {
                 self.note("node", "eio", &"");

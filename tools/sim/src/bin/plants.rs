@@ -109,7 +109,8 @@ const PLANTS: &[Plant] = &[
             (
                 PIPELINE,
                 "        let Some(zxid) = self.head.next() else {\n",
-                "        let reused = matches!(op, Op::Refused(_)).then(|| self.head.last());\n        \
+                "        let refused = matches!(op, Op::Refused(_));\n        \
+                 let reused = refused.then(|| self.head.last());\n        \
                  let Some(zxid) = reused.or_else(|| self.head.next()) else {\n",
             ),
             (
