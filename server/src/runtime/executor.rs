@@ -60,9 +60,6 @@ pub(crate) struct Places {
     pub(crate) core: usize,
     /// Clients of each shard.
     pub(crate) loads: Arc<Vec<AtomicUsize>>,
-    /// Shards that have been told to serve; clients are let in when all have. Until then they
-    /// wait in the listener's queue instead of being turned away.
-    pub(crate) serving: Arc<AtomicUsize>,
     /// Who may connect; locked once per connection, by whoever accepts or closes it.
     pub(crate) admission: Arc<Mutex<Admission>>,
 }
@@ -200,6 +197,9 @@ impl Executor {
         }
         if let Some(door) = &self.door {
             turn.set.add(&door.signals, Source::Signal, readable)?;
+            if let Some(listener) = &door.listener {
+                turn.set.add(listener, Source::Listener, readable)?;
+            }
         }
         self.heart.attach();
         // Whoever waits for this has given up only if the process is about to end.
@@ -208,20 +208,8 @@ impl Executor {
         let mut events = Vec::new();
         // What the core's construction asked for must not wait for the first event.
         self.settle(&mut turn, self.clock.now());
-        let (mut said, mut opened) = (self.shard.is_none(), self.door.is_none());
         loop {
             self.heart.beat();
-            if !said && self.shard.as_ref().is_some_and(|seat| seat.shard.is_serving()) {
-                said = true;
-                self.places.serving.fetch_add(1, Ordering::Release);
-            }
-            let all = self.places.shards.len();
-            if !opened && self.places.serving.load(Ordering::Acquire) == all {
-                opened = true;
-                if let Some(listener) = self.door.as_ref().and_then(|door| door.listener.as_ref()) {
-                    turn.set.add(listener, Source::Listener, readable)?;
-                }
-            }
             events.clear();
             turn.wait(&mut events).await?;
             let now = self.clock.now();

@@ -118,7 +118,6 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
         shards: (0..shards).map(|shard| shard + core_executors).collect(),
         core: 0,
         loads: Arc::new((0..shards).map(|_| AtomicUsize::new(0)).collect()),
-        serving: Arc::new(AtomicUsize::new(0)),
         admission: Arc::new(Mutex::new(Admission::new(
             config.connections_per_address_max,
             preflight::clients_max(descriptors, config.connections_max),

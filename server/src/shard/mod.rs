@@ -301,11 +301,6 @@ impl Shard {
         self.view.zxid()
     }
 
-    /// True once the server serves: before, whoever asks for a session is turned away.
-    pub fn is_serving(&self) -> bool {
-        self.serving
-    }
-
     /// Connections in the table, and those among them that have a session.
     pub fn population(&self) -> (usize, u64) {
         (self.connections.len(), self.open)
