@@ -202,13 +202,15 @@ impl Executor {
             }
         }
         self.heart.attach();
-        // Whoever waits for this has given up only if the process is about to end.
-        let _ = up.send(());
-        drop(up);
+        let mut up = Some(up);
         let mut events = Vec::new();
         // What the core's construction asked for must not wait for the first event.
         self.settle(&mut turn, self.clock.now());
         loop {
+            if up.is_some() && self.is_serving() {
+                // Whoever waits for this has given up only if the process is about to end.
+                let _ = up.take().map(|up| up.send(()));
+            }
             self.heart.beat();
             events.clear();
             turn.wait(&mut events).await?;
@@ -226,6 +228,12 @@ impl Executor {
         self.notify(&mut turn, self.clock.now(), usize::MAX);
         self.end(&mut turn);
         Ok(())
+    }
+
+    /// True if a client that comes now is served: the shard here, if there is one, has been told
+    /// that it may. The server is not ready before.
+    fn is_serving(&self) -> bool {
+        self.shard.as_ref().is_none_or(|seat| seat.shard.is_serving())
     }
 
     /// Consumes what is published. Before new requests are looked at, so that whoever asks after

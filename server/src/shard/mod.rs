@@ -296,6 +296,11 @@ impl Shard {
         !self.watches.is_empty()
     }
 
+    /// True if connect requests are taken.
+    pub fn is_serving(&self) -> bool {
+        self.serving
+    }
+
     /// Position of the view.
     pub fn zxid(&self) -> Zxid {
         self.view.zxid()

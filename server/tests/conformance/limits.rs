@@ -114,6 +114,20 @@ fn connections_that_come_and_go_leave_nothing_behind() {
     assert_eq!(stayed.call(-2, PING, b"").err, 0);
 }
 
+/// The core sat on its own executor, and the server said that it is ready before all shards knew
+/// that they may serve: the first clients were turned away.
+#[test]
+fn whoever_comes_at_the_ready_line_is_served() {
+    let mut node = Node::start_with("ringkeeper.shards=3\nringkeeper.coreExecutor=own");
+    for _ in 0..4 {
+        for _ in 0..3 {
+            Raw::connect(node.address());
+        }
+        node.kill();
+        node.launch();
+    }
+}
+
 /// Everything answered before or during a stop is there afterwards, and the stop is prompt.
 #[test]
 fn a_stop_under_load_keeps_what_was_acknowledged() {
