@@ -1,1 +1,2 @@
-//! Micro-benchmarks live in `benches/`; this library is empty.
+//! Micro-benchmarks live in `benches/`, the driver for instruction counts in `src/bin/`; this
+//! library is empty.

@@ -55,7 +55,7 @@ impl LogBackend {
         ("threads", LogBackend::Threads),
     ];
     /// Unless configured.
-    pub const DEFAULT: LogBackend = LogBackend::RingThread;
+    pub const DEFAULT: LogBackend = LogBackend::Ring;
 
     /// Its name in configurations.
     pub fn name(self) -> &'static str {
