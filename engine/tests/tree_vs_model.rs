@@ -129,7 +129,7 @@ impl Pair {
             pzxid: zxid,
             ctime: 1_700_000_000_000 + i64::from(pick % 1000),
             mtime: 1_700_000_000_000 + i64::from(pick % 1000),
-            owner: if pick % 11 == 0 { i64::from(pick) << 32 } else { 0 },
+            owner: if pick.is_multiple_of(11) { i64::from(pick) << 32 } else { 0 },
             acl: AclRef(1 + pick % 3),
             ..Meta::default()
         }
@@ -198,7 +198,7 @@ impl Pair {
         let path = self.paths[a as usize % self.paths.len()].clone();
         self.zxid += 1;
         let zxid = Zxid(self.zxid);
-        let data = (b % 5 > 0).then(|| self.data(b));
+        let data = (!b.is_multiple_of(5)).then(|| self.data(b));
         let change = |meta: &mut Meta| {
             meta.mzxid = zxid;
             meta.version += 1;
@@ -230,11 +230,11 @@ impl Pair {
                 2 => self.update(x, y),
                 _ => self.delete(x),
             }
-            if b % 7 == 0 && step == 4 {
+            if b.is_multiple_of(7) && step == 4 {
                 self.freeze(6);
             }
         }
-        if a % 3 > 0 {
+        if !a.is_multiple_of(3) {
             self.tree.rollback(savepoint);
             self.back_to(before);
         }
@@ -250,14 +250,15 @@ impl Pair {
             28 | 29 if !self.held.is_empty() => {
                 self.held.swap_remove(a as usize % self.held.len());
             }
-            30 if !self.held.is_empty() && a % 2 == 0 => {
+            30 if !self.held.is_empty() && a.is_multiple_of(2) => {
                 let (version, model) = self.held[b as usize % self.held.len()].clone();
                 self.tree.reset(&version);
                 self.back_to(model);
             }
-            31 if a % 4 == 0 => {
+            31 if a.is_multiple_of(4) => {
                 let seed = u64::from(b);
-                self.tree = load(self.tree.view(), seed, if b % 2 == 0 { seed } else { 5 });
+                self.tree =
+                    load(self.tree.view(), seed, if b.is_multiple_of(2) { seed } else { 5 });
             }
             _ => self.tree.reclaim(),
         }
