@@ -105,6 +105,7 @@ fn serve(sessions: u32, ask: &Request<'_>) -> Served {
         words: None,
         super_digest: None,
         digest_scheme: true,
+        sasl_expected: false,
         skip_acl: false,
         sessionless_ms: 10_000,
         version_text: String::new(),

@@ -69,6 +69,10 @@ fn matches(scheme: &[u8], have: &[u8], wanted: &[u8]) -> bool {
     }
 }
 
+/// Bytes that `auth` entries may add to the access lists of one request. Without a bound, each of
+/// thousands of such entries would stand for everything that the connection has proven.
+pub(crate) const EXPANDED_BYTES_MAX: usize = 1 << 20;
+
 /// Makes a list fit to be stored: duplicates go, `auth` becomes the caller's identities, every
 /// other entry must be valid for its scheme (`client-protocol` 5.3). The common list is returned
 /// as it came.
@@ -84,6 +88,7 @@ pub fn resolve<'a>(
     let mut seen = BTreeSet::new();
     let mut resolved = Vec::new();
     let mut changed = false;
+    let mut expanded = 0;
     for entry in entries(list) {
         if !seen.insert((entry.perms.0, entry.scheme, entry.id)) {
             changed = true;
@@ -96,7 +101,12 @@ pub fn resolve<'a>(
                 resolved.extend(identities.iter().filter(|id| is_authenticated(id, settings)).map(
                     |id| Acl { perms: entry.perms, scheme: Some(&id.scheme), id: Some(&id.id) },
                 ));
-                if resolved.len() == before {
+                let proven = &resolved[before..];
+                if proven.is_empty() {
+                    return Err(ErrorCode::InvalidAcl);
+                }
+                expanded += proven.iter().map(encoded_bytes).sum::<usize>();
+                if expanded > EXPANDED_BYTES_MAX {
                     return Err(ErrorCode::InvalidAcl);
                 }
             }
@@ -114,6 +124,11 @@ pub fn resolve<'a>(
     } else {
         Ok(Cow::Borrowed(list))
     }
+}
+
+fn encoded_bytes(entry: &Acl<'_>) -> usize {
+    let text = |text: Option<&[u8]>| size_of::<u32>() + text.map_or(0, <[u8]>::len);
+    size_of::<u32>() + text(entry.scheme) + text(entry.id)
 }
 
 /// What a caller who may read but not administer gets to see: digest ids without their hash
@@ -395,6 +410,18 @@ mod tests {
         assert_eq!(super::resolve(None, &who, &Settings::default()), Err(ErrorCode::InvalidAcl));
         let nameless = encode_list([Acl { perms: Perms(1), scheme: None, id: None }].into_iter());
         assert_eq!(resolve(&nameless, &who), Err(ErrorCode::InvalidAcl));
+    }
+
+    /// A request of a megabyte holds fifty thousand `auth` entries that differ, and each would
+    /// stand for 64 KB of identities.
+    #[test]
+    fn auth_entries_do_not_multiply_without_bound() {
+        let name = "u".repeat(EXPANDED_BYTES_MAX / 4);
+        let who = ids(&[("digest", &format!("{name}:h"))]);
+        let asked = |count| list(&(0..count).map(|p| (p, "auth", None)).collect::<Vec<_>>());
+        let resolve = |list: &[u8]| resolve(Some(list), &who, &Settings::default()).map(|_| ());
+        assert_eq!(resolve(&asked(3)), Ok(()));
+        assert_eq!(resolve(&asked(4)), Err(ErrorCode::InvalidAcl));
     }
 
     #[test]

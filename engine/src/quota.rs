@@ -5,6 +5,7 @@
 //! rewritten in place whenever the usage changes, without zxid, version or event. Nothing under
 //! `/zookeeper` is ever counted, and the root cannot have a quota.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -12,7 +13,7 @@ use model::{ErrorCode, path};
 
 use crate::draft::Draft;
 use crate::op::child_path;
-use crate::state::Tables;
+use crate::state::{Tables, Version};
 use crate::tree::TreeView;
 
 /// Usage of one governed subtree.
@@ -187,9 +188,45 @@ fn leaf(governed: &[u8], name: &[u8]) -> Vec<u8> {
     [path::QUOTA, governed, b"/", name].concat()
 }
 
+/// Quotas of one namespace (first path component), summed, for `mntr` (`client-protocol` 9.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NamespaceQuota {
+    /// Limits on znodes, hard before soft; none if no quota has one.
+    pub count_limit: Option<i64>,
+    /// Limits on bytes.
+    pub bytes_limit: Option<i64>,
+    /// What the governed subtrees hold.
+    pub usage: Quota,
+}
+
+/// All quotas by namespace.
+pub fn by_namespace(version: &Version) -> BTreeMap<Vec<u8>, NamespaceQuota> {
+    let mut all = BTreeMap::<Vec<u8>, NamespaceQuota>::new();
+    for (governed, usage) in &version.tables().quotas {
+        let Some(name) = governed.split(|byte| *byte == b'/').nth(1) else { continue };
+        let sum = all.entry(name.to_vec()).or_default();
+        sum.usage.add(usage.count, usage.bytes);
+        let limits = version.view().get(&leaf(governed, path::QUOTA_LIMITS));
+        let Some(limits) = limits.and_then(|znode| Limits::parse(znode.data.unwrap_or_default()))
+        else {
+            continue;
+        };
+        let add = |sum: &mut Option<i64>, hard: i64, soft: i64| {
+            if let Some(limit) = [hard, soft].into_iter().find(|limit| *limit > -1) {
+                *sum = Some(sum.unwrap_or(0).saturating_add(limit));
+            }
+        };
+        add(&mut sum.count_limit, limits.count_hard, limits.count_soft);
+        add(&mut sum.bytes_limit, limits.bytes_hard, limits.bytes_soft);
+    }
+    all
+}
+
 /// Limits as clients write them; -1 is none. Soft limits are never enforced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Limits {
+    count_soft: i64,
+    bytes_soft: i64,
     count_hard: i64,
     bytes_hard: i64,
 }
@@ -198,13 +235,17 @@ impl Limits {
     /// Reads `key=value` pairs separated by commas or semicolons. A pair may end in a second `=`
     /// (the joint that lets old parsers stop there); an empty value is none.
     fn parse(text: &[u8]) -> Option<Limits> {
-        let mut limits = Limits { count_hard: -1, bytes_hard: -1 };
+        let none = -1;
+        let mut limits =
+            Limits { count_soft: none, bytes_soft: none, count_hard: none, bytes_hard: none };
         let text = std::str::from_utf8(text).ok()?;
         for pair in text.split([',', ';']).filter(|pair| !pair.is_empty()) {
             let mut parts = pair.split('=');
             let (key, value) = (parts.next()?, parts.next()?);
             let value = if value.is_empty() { -1 } else { value.parse().ok()? };
             match key {
+                "count" => limits.count_soft = value,
+                "bytes" => limits.bytes_soft = value,
                 "countHardLimit" => limits.count_hard = value,
                 "byteHardLimit" => limits.bytes_hard = value,
                 _ => {}
@@ -220,12 +261,14 @@ mod tests {
 
     #[test]
     fn limits_are_read_in_every_form_clients_write() {
-        let hard = |count_hard, bytes_hard| Some(Limits { count_hard, bytes_hard });
+        let limits = |count_soft, bytes_soft, count_hard, bytes_hard| {
+            Some(Limits { count_soft, bytes_soft, count_hard, bytes_hard })
+        };
         for (text, expect) in [
-            ("", hard(-1, -1)),
-            ("count=5,bytes=100", hard(-1, -1)),
-            ("count=5,bytes=100=;byteHardLimit=200;countHardLimit=10", hard(10, 200)),
-            ("count=-1,bytes=-1=;byteHardLimit=;countHardLimit=-1", hard(-1, -1)),
+            ("", limits(-1, -1, -1, -1)),
+            ("count=5,bytes=100", limits(5, 100, -1, -1)),
+            ("count=5,bytes=100=;byteHardLimit=200;countHardLimit=10", limits(5, 100, 10, 200)),
+            ("count=-1,bytes=-1=;byteHardLimit=;countHardLimit=-1", limits(-1, -1, -1, -1)),
             ("count", None),
             ("count=x", None),
             ("\u{fc}", None),
@@ -314,6 +357,19 @@ mod stories {
         scene.make(&["/a/b/e"]);
         assert_eq!(stats(&scene, "/a"), "count=5,bytes=7");
         assert_eq!(stats(&scene, "/a/b"), "count=3,bytes=3", "no longer kept");
+    }
+
+    #[test]
+    fn namespaces_sum_their_quotas() {
+        let text = "count=7,bytes=-1=;byteHardLimit=80;countHardLimit=4";
+        let mut scene = governed(text, Settings::default());
+        scene.make(&["/zookeeper/quota/a/b"]);
+        scene.ok(&with_data("/zookeeper/quota/a/b/zookeeper_limits", "count=5,bytes=-1"));
+        let all = crate::quota::by_namespace(&scene.draft.freeze());
+        let usage = crate::quota::Quota { count: 3, bytes: 5 };
+        let expect =
+            crate::quota::NamespaceQuota { count_limit: Some(9), bytes_limit: Some(80), usage };
+        assert_eq!(all.into_iter().collect::<Vec<_>>(), [(b"a".to_vec(), expect)]);
     }
 
     #[test]

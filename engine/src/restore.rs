@@ -85,7 +85,7 @@ impl Draft {
         Draft::restore(settings, tree, tables.stored())
     }
 
-    /// [`Draft::restore`] without the walk: the caller has taken the census while it loaded the tree.
+    /// [`Draft::restore`] without the walk: the caller took the census while it loaded the tree.
     pub fn restore_counted(
         settings: Settings,
         tree: Tree,

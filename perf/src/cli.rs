@@ -8,6 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand};
 
+/// A number with bounds, so that an absurd flag is refused with them named.
+fn within(low: i64, high: i64) -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(low..=high)
+}
+
 /// Measurements of a ZooKeeper-compatible server.
 #[derive(Debug, Parser)]
 #[command(name = "ringkeeper-perf", version)]
@@ -98,16 +103,16 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value = "get")]
     pub(crate) op: LoadOp,
     /// Sessions.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    #[arg(long, default_value_t = 64, value_parser = within(1, 25_000))]
     pub(crate) connections: u32,
     /// Requests in flight per session.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 16, value_parser = within(1, 10_000))]
     pub(crate) outstanding: u32,
     /// Bytes of data per znode.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(long, default_value_t = 100, value_parser = within(0, 1_000_000))]
     pub(crate) size: u32,
     /// Znodes to read and write, chosen at random.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 1000, value_parser = within(1, 1_000_000))]
     pub(crate) keys: u32,
     /// Measured seconds.
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
@@ -116,7 +121,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub(crate) warmup: f64,
     /// Generator threads.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, default_value_t = 1, value_parser = within(1, 64))]
     pub(crate) threads: u32,
     /// Open loop: this many requests a second in all, whether or not replies come; latency counts
     /// from the moment a request should have been sent.
@@ -173,13 +178,13 @@ pub(crate) struct WatchArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Sessions that watch.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    #[arg(long, default_value_t = 10_000, value_parser = within(1, 25_000))]
     pub(crate) watchers: u32,
     /// The watched znode, below the root; created if it is missing.
     #[arg(long, default_value = "watched")]
     pub(crate) path: String,
     /// Changes of the znode.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 10, value_parser = within(1, 10_000))]
     pub(crate) rounds: u32,
     /// Persistent watches, set once, instead of data watches set before every round.
     #[arg(long)]
@@ -193,19 +198,19 @@ pub(crate) struct FillArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Znodes to create.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    #[arg(long, default_value_t = 100_000, value_parser = within(1, 100_000_000))]
     pub(crate) znodes: u32,
     /// Bytes of data per znode.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    #[arg(long, default_value_t = 100, value_parser = within(0, 1_000_000))]
     pub(crate) size: u32,
     /// Parents to spread them over.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 100, value_parser = within(1, 100_000))]
     pub(crate) parents: u32,
     /// Requests in flight.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 256, value_parser = within(1, 10_000))]
     pub(crate) outstanding: u32,
     /// Creates per request; more than one are sent as a multi.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, default_value_t = 1, value_parser = within(1, 1000))]
     pub(crate) multi: u32,
 }
 
@@ -216,13 +221,13 @@ pub(crate) struct ConnectArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Sessions to open, then close.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    #[arg(long, default_value_t = 1000, value_parser = within(1, 25_000))]
     pub(crate) sessions: u32,
     /// Sessions to start a second; without it, as many as the window lets through.
     #[arg(long, value_parser = rate)]
     pub(crate) rate: Option<f64>,
     /// Handshakes in flight.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 256, value_parser = within(1, 10_000))]
     pub(crate) window: u32,
 }
 
@@ -233,7 +238,7 @@ pub(crate) struct IdleArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Sessions.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    #[arg(long, default_value_t = 1000, value_parser = within(1, 25_000))]
     pub(crate) sessions: u32,
     /// How long to stay, s.
     #[arg(long, default_value_t = 10.0, value_parser = seconds)]
@@ -253,16 +258,16 @@ pub(crate) struct FloorArgs {
     #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     pub(crate) seconds: f64,
     /// Connections of the echo.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 64, value_parser = within(1, 10_000))]
     pub(crate) connections: u32,
     /// Requests in flight per connection.
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, default_value_t = 16, value_parser = within(1, 10_000))]
     pub(crate) outstanding: u32,
     /// Bytes of each echoed frame.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(20..=65_536))]
+    #[arg(long, default_value_t = 100, value_parser = within(20, 65_536))]
     pub(crate) size: u32,
     /// Sockets of the send loop.
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=25_000))]
+    #[arg(long, default_value_t = 5000, value_parser = within(1, 25_000))]
     pub(crate) sockets: u32,
     /// Also write the result here, as JSON.
     #[arg(long, value_name = "FILE")]

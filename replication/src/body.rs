@@ -106,7 +106,7 @@ impl Body {
         assert!(epochs.accepted >= epochs.current, "accepted epoch is never behind");
         let history = History::new(snapshot, tail, committed, config.retention);
         let member = config.members.member(config.id);
-        let own = member.map(|member| member.election_addresses()).unwrap_or_default();
+        let own = member.map(super::membership::Member::election_addresses).unwrap_or_default();
         let setup_limit = Duration::from_millis(config.tick_ms) * config.sync_limit;
         let mesh = Mesh::new(config.id, &own, setup_limit);
         let vote = Vote {
@@ -161,9 +161,10 @@ impl Body {
     pub(crate) fn position(&self) -> Zxid {
         // A server that took over the empty history of an epoch is not an empty server.
         let empty = self.history.durable() == Zxid::ZERO && self.epochs.current.0 == 0;
-        match self.trusted && (!empty || self.config.empty_may_vote) {
-            true => self.history.durable(),
-            false => Zxid(-1),
+        if self.trusted && (!empty || self.config.empty_may_vote) {
+            self.history.durable()
+        } else {
+            Zxid(-1)
         }
     }
 
@@ -207,7 +208,7 @@ impl Body {
 
     pub(crate) fn election_addresses(&self, peer: ServerId) -> Vec<Address> {
         let member = self.config.members.member(peer);
-        member.map(|member| member.election_addresses()).unwrap_or_default()
+        member.map(super::membership::Member::election_addresses).unwrap_or_default()
     }
 
     /// Keeps the timer of the election connections right.

@@ -93,10 +93,17 @@ impl Tally {
         quorum.holds(|id| self.votes.get(&id).is_some_and(|held| held.agrees_with(vote)))
     }
 
-    /// True if every voter has voted, and alike: no better vote can come.
-    pub fn is_unanimous(&self, vote: &Vote, quorum: &Quorum) -> bool {
-        let agrees = |id| self.votes.get(id).is_some_and(|held: &Vote| held.agrees_with(vote));
-        quorum.voters().iter().all(agrees)
+    /// True if every voter that can vote has done so, and alike: no better vote can come.
+    pub fn is_unanimous(
+        &self,
+        vote: &Vote,
+        quorum: &Quorum,
+        is_gone: impl Fn(ServerId) -> bool,
+    ) -> bool {
+        quorum.voters().into_iter().all(|id| match self.votes.get(&id) {
+            Some(held) => held.agrees_with(vote),
+            None => is_gone(id),
+        })
     }
 
     /// True if the proposed leader itself says that it leads. A vote for `me` is confirmed by

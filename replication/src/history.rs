@@ -323,7 +323,7 @@ const TABLE: [Row; 13] = [
 ];
 
 impl Row {
-    fn matches(&self, facts: &SyncFacts) -> bool {
+    fn matches(&self, facts: SyncFacts) -> bool {
         self.force_snapshot.is_none_or(|want| want == facts.force_snapshot)
             && self.equal.is_none_or(|want| want == facts.equal)
             && self.place.is_none_or(|want| want == facts.place)
@@ -333,7 +333,7 @@ impl Row {
 }
 
 impl SyncFacts {
-    fn verdict(&self) -> Verdict {
+    fn verdict(self) -> Verdict {
         let row = TABLE.iter().find(|row| row.matches(self));
         row.expect("a test shows that every combination has its row").verdict
     }
@@ -362,7 +362,7 @@ mod tests {
                         for epoch_start in [false, true] {
                             let facts =
                                 SyncFacts { force_snapshot, equal, place, meets, epoch_start };
-                            let rows = TABLE.iter().filter(|row| row.matches(&facts)).count();
+                            let rows = TABLE.iter().filter(|row| row.matches(facts)).count();
                             assert_eq!(rows, 1, "{facts:?}");
                         }
                     }

@@ -35,27 +35,34 @@
 //! 3. **Commits.** [`Output::Commit`] is applied and published in order with
 //!    [`Output::RoleChanged`], [`Output::Synced`] and [`Output::SendSnapshot`].
 //!
-//! | Output | what the server does |
-//! |---|---|
-//! | `Append` | log; keep the batch until it is committed or cut; answer `Appended` |
-//! | `Commit` | apply kept batches up to there, publish, answer clients |
-//! | `RoleChanged` | `Leading(e)`: plan from the state after the last commit, number from `e:1`. `Following`, `Observing`: serve and forward. `Looking`: serve no writes, drop speculation, fail or repeat what was forwarded, forget pending syncs and revalidations |
-//! | `SaveEpochs` | replace the epoch file; answer `EpochsSaved` |
-//! | `TruncateTo` | drop kept batches and log entries above, and snapshots above; go back to an older state if need be; answer `Truncated` with the real end of the log |
-//! | `SnapshotBegin`, `Piece`, `End`, `Replay` | build a state beside the own one |
-//! | `InstallSnapshot` | write it as snapshot `at`, replace log and snapshots atomically, use it; answer `SnapshotInstalled` |
-//! | `SnapshotAbandoned` | drop that state |
-//! | `Listen` | open or close the quorum port; refuse connections while it is closed |
-//! | `Dial` | resolve, connect, TLS if configured; answer `Connected` or `Disconnected` |
-//! | `Send` | queue for that link, bounded; a link over its bound is ended |
-//! | `SendSnapshot` | queue the state at `at` behind what is queued; answer `SnapshotSent` |
-//! | `Close` | end the link after its queue is written |
-//! | `Forwarded` | judge like a client's own request, owner = that link; a sync (opcode 9) is answered with `SyncReached` once everything before it is proposed |
-//! | `RevalidateFor`, `Touched` | ask and feed the session tracker; answer `RevalidatedFor` |
-//! | `LearnerLost` | forget the owner |
-//! | `CollectTouches` | answer `Touches` with the sessions heard from since the last time |
-//! | `Synced`, `Revalidated` | complete the oldest sync, the revalidation |
-//! | `Halt` | stop; serving on would contradict what was promised |
+//! What each output asks of a server:
+//!
+//! - `Append`: log it; keep the batch until it is committed or cut off; answer `Appended`.
+//! - `Commit`: apply kept batches up to there, publish, answer clients.
+//! - `RoleChanged(Leading(e))`: plan from the state after the last commit, number from `e:1`.
+//! - `RoleChanged(Following(..) | Observing(..))`: serve, forward writes.
+//! - `RoleChanged(Looking)`: serve no writes, drop speculation, fail or repeat what was forwarded,
+//!   forget pending syncs and revalidations. Appended batches stay: they may yet be committed.
+//! - `SaveEpochs`: replace the epoch file; answer `EpochsSaved`.
+//! - `TruncateTo`: drop kept batches, log entries and snapshots above; go back to an older state if
+//!   need be; answer `Truncated` with the real end of the log.
+//! - `SnapshotBegin`, `SnapshotPiece`, `SnapshotEnd`, `SnapshotReplay`: build a state beside the
+//!   own one.
+//! - `InstallSnapshot`: write that state as the snapshot `at`, replace log and snapshots
+//!   atomically, use it; answer `SnapshotInstalled`.
+//! - `SnapshotAbandoned`: drop that state.
+//! - `Listen`: open or close the quorum port; connections are refused while it is closed.
+//! - `Dial`: resolve, connect, secure; answer `Connected` or `Disconnected`.
+//! - `Send`: queue for that link, bounded; a link over its bound is ended.
+//! - `SendSnapshot`: queue the state at `at` behind what is queued; answer `SnapshotSent`.
+//! - `Close`: end the link after its queue is written.
+//! - `Forwarded`: judge it like an own client's request, with that link as the session's owner. A
+//!   sync (opcode 9) is answered with `SyncReached` once everything before it is proposed.
+//! - `RevalidateFor`, `Touched`: ask and feed the session tracker; answer `RevalidatedFor`.
+//! - `LearnerLost`: forget that owner.
+//! - `CollectTouches`: answer `Touches` with the sessions heard from since the last time.
+//! - `Synced`, `Revalidated`: complete the oldest sync, that revalidation.
+//! - `Halt`: stop; to go on would contradict what was promised.
 //!
 //! A server's quorum and election ports are told apart in [`Input::Accepted`]; the election port
 //! is open from the start. After a restart, [`Durable`] hands over what the disk holds.

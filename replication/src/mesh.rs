@@ -35,6 +35,10 @@ struct Peer {
     dialing: Option<LinkId>,
     /// Said again whenever a connection comes about.
     last: Option<Bytes>,
+    /// There was a connection once. A server that was never there may be starting.
+    seen: bool,
+    /// The last attempt to connect to it failed, and it has not connected since.
+    unreachable: bool,
     /// Where it said to be reachable, for servers the configuration does not know.
     called_from: Vec<Address>,
 }
@@ -89,6 +93,11 @@ impl Mesh {
         }
     }
 
+    /// True if nobody answers any more at a peer's address.
+    pub(crate) fn is_unreachable(&self, peer: ServerId) -> bool {
+        self.peers.get(&peer).is_some_and(|slot| slot.unreachable)
+    }
+
     fn dial(&mut self, peer: ServerId, to: Vec<Address>, now: Mono, out: &mut Vec<Output>) {
         let link = self.new_link();
         let slot = self.peers.entry(peer).or_default();
@@ -116,7 +125,9 @@ impl Mesh {
     pub(crate) fn on_connected(&mut self, link: LinkId, out: &mut Vec<Output>) {
         let Some(Channel::Dialing { peer, .. }) = self.channels.get(&link) else { return };
         let peer = *peer;
-        self.peers.entry(peer).or_default().dialing = None;
+        let slot = self.peers.entry(peer).or_default();
+        slot.dialing = None;
+        slot.unreachable = false;
         out.push(Output::Send { link, bytes: Bytes::from(&self.initiation[..]) });
         if peer > self.me {
             self.channels.remove(&link);
@@ -179,6 +190,7 @@ impl Mesh {
         };
         let called = message.addresses.iter().filter_map(|text| Address::parse(text));
         let slot = self.peers.entry(peer).or_default();
+        slot.unreachable = false;
         slot.called_from = called.filter(|address| !address.is_wildcard()).collect();
         if peer > self.me {
             return self.keep(peer, link, rest, out);
@@ -195,6 +207,7 @@ impl Mesh {
     fn keep(&mut self, peer: ServerId, link: LinkId, bytes: Vec<u8>, out: &mut Vec<Output>) {
         self.channels.insert(link, Channel::Open { peer, bytes });
         let slot = self.peers.entry(peer).or_default();
+        slot.seen = true;
         if let Some(older) = slot.open.replace(link) {
             self.channels.remove(&older);
             out.push(Output::Close { link: older });
@@ -231,6 +244,7 @@ impl Mesh {
             Some(Channel::Dialing { peer, .. }) => {
                 let slot = self.peers.entry(peer).or_default();
                 slot.dialing = slot.dialing.filter(|dialing| *dialing != link);
+                slot.unreachable = slot.seen && slot.open.is_none();
             }
             Some(Channel::Open { peer, .. }) => {
                 let slot = self.peers.entry(peer).or_default();

@@ -124,12 +124,16 @@ impl Ensemble {
             self.role = Some(Looking::enter(&mut self.body, now, out));
         }
         self.record(&input);
-        match self.to_mesh(now, input, out) {
+        match self.route(now, input, out) {
             Routed::Mesh(heard) => {
                 self.body.watch_link_setup();
                 for heard in &heard {
                     self.change(|role, body| role.on_heard(body, now, heard, out));
                 }
+            }
+            Routed::Unreachable => {
+                self.body.watch_link_setup();
+                self.change(|role, body| role.on_unreachable(body, now, out));
             }
             Routed::Role(input) => {
                 self.change(|role, body| role.on_input(body, now, input, out));
@@ -185,7 +189,7 @@ impl Ensemble {
     }
 
     /// Election connections are nobody's role.
-    fn to_mesh(&mut self, now: Mono, input: Input, out: &mut Vec<Output>) -> Routed {
+    fn route(&mut self, now: Mono, input: Input, out: &mut Vec<Output>) -> Routed {
         let Body { mesh, config, .. } = &mut self.body;
         let mine = |link: LinkId| mesh.has(link);
         match input {
@@ -200,13 +204,13 @@ impl Ensemble {
             Input::Received { link, bytes } if mine(link) => {
                 let configured = |id| {
                     let member = config.members.member(id);
-                    member.map(|member| member.election_addresses()).unwrap_or_default()
+                    member.map(super::membership::Member::election_addresses).unwrap_or_default()
                 };
                 Routed::Mesh(mesh.on_received(link, &bytes, now, configured, out))
             }
             Input::Disconnected { link } if mine(link) => {
                 mesh.on_disconnected(link);
-                Routed::Mesh(Vec::new())
+                Routed::Unreachable
             }
             other => Routed::Role(other),
         }
@@ -216,5 +220,6 @@ impl Ensemble {
 /// Where an input went.
 enum Routed {
     Mesh(Vec<Heard>),
+    Unreachable,
     Role(Input),
 }

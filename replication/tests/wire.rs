@@ -4,7 +4,7 @@ use model::{Epoch, SessionId, Zxid};
 use proptest::prelude::*;
 use replication::wire::WireError;
 use replication::wire::election::{Initiation, Notification, PeerState, frame};
-use replication::wire::handshake::{LearnerInfo, PROTOCOL_VERSION};
+use replication::wire::handshake::{LearnerCard, PROTOCOL_VERSION};
 use replication::wire::packet::{Packet, PacketBuffer, leader_info, packet_len};
 use replication::wire::request::{Identities, RequestRecord, RevalidateRecord, Touches};
 use replication::wire::snapshot::{Scanned, SnapshotScanner};
@@ -113,7 +113,7 @@ fn old_notifications() {
 /// Every packet of the captured handshake, and those given elsewhere in the same notation.
 #[test]
 fn captured_packets() {
-    let learner = LearnerInfo { server: 1, protocol: PROTOCOL_VERSION, config_version: 0 };
+    let learner = LearnerCard { server: 1, protocol: PROTOCOL_VERSION, config_version: 0 };
     let mut ids = Vec::new();
     let auth = Identities::from_pairs([(&b"ip"[..], &b"127.0.0.1"[..])], &mut ids);
     let create = bytes(

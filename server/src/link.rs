@@ -184,6 +184,9 @@ pub struct ShardReport {
     pub connection_count: u64,
     /// Watched (path, session) pairs of the data table; empty unless the word needs them.
     pub watches: Vec<(Vec<u8>, SessionId)>,
+    /// Hashes of the watched paths of the data table, to count those of all shards; empty unless
+    /// the word needs them.
+    pub watched: Vec<u64>,
     /// Entries in the data and the child table.
     pub watch_count: u64,
     /// Distinct connections and distinct paths in the data table, and its entries.

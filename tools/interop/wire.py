@@ -82,6 +82,11 @@ class Fields:
         body = vec([buf(name) for name in names])
         self.data[start:self.at] = body
 
+    def identities(self):
+        start = self.at
+        pairs = sorted((self.buffer(), self.buffer()) for _ in range(max(self.number(4), 0)))
+        self.data[start:self.at] = vec([buf(scheme) + buf(user) for scheme, user in pairs])
+
     def results(self):
         while True:
             kind = self.number(4)
@@ -113,7 +118,7 @@ class Fields:
 
 SHAPES = {1: "buffer", 3: "stat", 4: "buffer stat", 5: "stat", 6: "acl stat", 7: "stat", 8: "names",
           12: "names stat", 14: "results", 15: "buffer stat", 19: "buffer stat", 21: "buffer stat",
-          22: "results", 103: "names"}
+          22: "results", 103: "names", 107: "identities"}
 
 
 def acl_shape(fields):

@@ -69,11 +69,18 @@ fn finding(file: &Path, line: usize, words: impl Into<String>) -> Finding {
     Finding { file: file.to_path_buf(), line, words: words.into() }
 }
 
-/// Rooms that are plain logic: everything the simulator must be able to run.
-const LOGIC_ROOMS: &[&str] = &["engine/", "replication/", "server/src/", "server/protocol/src/"];
+/// Rooms that are plain logic: everything the simulator must be able to run, and its world.
+const LOGIC_ROOMS: &[&str] =
+    &["engine/", "replication/", "server/src/", "server/protocol/src/", "tools/sim/src/"];
 
 /// Where the machine may be touched, inside the logic rooms.
-const MACHINE_ROOMS: &[&str] = &["server/src/runtime/", "server/src/main.rs", "server/src/config/"];
+const MACHINE_ROOMS: &[&str] = &[
+    "server/src/runtime/",
+    "server/src/main.rs",
+    "server/src/config/",
+    "tools/sim/src/main.rs",
+    "tools/sim/src/bin/",
+];
 
 /// Where `unsafe` may stand (ADR 0006).
 const UNSAFE_ROOMS: &[&str] =

@@ -191,6 +191,7 @@ fn shard_config() -> ShardConfig {
         words: None,
         super_digest: None,
         digest_scheme: true,
+        sasl_expected: false,
         skip_acl: false,
         sessionless_ms: 10_000,
         version_text: String::new(),

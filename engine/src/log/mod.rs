@@ -167,6 +167,17 @@ impl Log {
             && self.segments.has_room(ALIGN as u64)
     }
 
+    /// True if entries wait that cannot be written before there is space again, and nothing else
+    /// is under way.
+    pub fn is_stuck(&self) -> bool {
+        !self.queue.is_empty() && self.flights.is_empty() && self.segments.refused
+    }
+
+    /// Bytes of segments that are full, which a snapshot would make superfluous.
+    pub fn closed_bytes(&self) -> u64 {
+        self.segments.closed.len() as u64 * self.segments.bytes
+    }
+
     /// A snapshot at `zxid` exists: segments whose entries all lie at or below it may go.
     pub fn release(&mut self, zxid: Zxid, out: &mut Vec<DiskOp>) {
         self.bytes_since_snapshot = 0;

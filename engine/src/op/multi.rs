@@ -1,8 +1,11 @@
 //! multi: several operations under one zxid, all or none (`client-protocol` 2.6, `zab-wire` 4.3).
 
+use std::borrow::Cow;
+
 use model::op::Create;
 use model::{CreateMode, ErrorCode, Op, OpCode, Txn, TxnHeader};
 
+use crate::access::EXPANDED_BYTES_MAX;
 use crate::draft::{Caller, Draft};
 use crate::effect::{Effects, Outcome};
 use crate::op::{self, check, create, delete, set_data};
@@ -24,8 +27,9 @@ pub(crate) fn execute<'a>(
     let effects_before = (effects.bytes.len(), effects.list.len());
     let mut txns = Vec::with_capacity(ops.len());
     let mut results = Vec::with_capacity(ops.len());
+    let mut expanded = 0;
     for op in ops {
-        match plan(draft, op, who) {
+        match plan(draft, op, who).and_then(|txn| bounded(txn, &mut expanded)) {
             Ok(txn) => {
                 let outcome = op::apply(draft, header, &txn, effects);
                 debug_assert!(!matches!(outcome, Outcome::Failed(_)), "a plan fits its state");
@@ -47,6 +51,19 @@ pub(crate) fn execute<'a>(
         }
     }
     (Txn::Multi(txns), Outcome::Multi(results))
+}
+
+/// Counts the access lists that `auth` has made longer than they came, over all operations.
+fn bounded<'a>(txn: Txn<'a>, expanded: &mut usize) -> Result<Txn<'a>, ErrorCode> {
+    if let Txn::Create(create) = &txn
+        && let Cow::Owned(list) = &create.acl
+    {
+        *expanded += list.len();
+        if *expanded > EXPANDED_BYTES_MAX {
+            return Err(ErrorCode::InvalidAcl);
+        }
+    }
+    Ok(txn)
 }
 
 /// Applies a recorded multi. One that failed has no effect; in one that did not, an operation
@@ -147,8 +164,7 @@ mod tests {
     use crate::access::OPEN_LIST;
     use crate::draft::Settings;
     use crate::op::tests::*;
-    use model::{Stat, Zxid};
-    use std::borrow::Cow;
+    use model::{Acl, Perms, Stat, Zxid};
 
     fn codes(outcome: &Outcome) -> Vec<i32> {
         match outcome {
@@ -200,6 +216,23 @@ mod tests {
         assert_eq!(outcome, Outcome::MultiFailed(vec![0, 0, 0, 0, 0, -103, -2, -2]));
         // The stage has checked that tree, tables and effects are as before.
         assert_eq!(scene.stat("/a").version, 0);
+    }
+
+    /// Each `auth` entry stands for all that the caller has proven: a megabyte of creates would
+    /// become a record of gigabytes, which no log can hold.
+    #[test]
+    fn a_multi_does_not_blow_up_access_lists() {
+        let mut scene = Scene::new();
+        scene.prove("digest", &format!("{}:h", "u".repeat(EXPANDED_BYTES_MAX / 4)));
+        let auth = Acl { perms: Perms::ALL, scheme: Some(b"auth"), id: None };
+        let list = model::acl::encode_list([auth].into_iter());
+        let paths = ["/a", "/b", "/c", "/d"];
+        let creates = |count: usize| {
+            let each = paths[..count].iter();
+            Op::Multi(each.map(|p| Op::Create(Create { acl: Some(&list), ..record(p) })).collect())
+        };
+        assert_eq!(scene.run(&creates(4)), Outcome::MultiFailed(vec![0, 0, 0, -114]));
+        assert!(matches!(scene.run(&creates(3)), Outcome::Multi(_)));
     }
 
     #[test]

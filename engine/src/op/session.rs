@@ -9,10 +9,24 @@ use crate::effect::{Effects, Outcome};
 use crate::op::delete;
 use crate::state::Session;
 
-/// Lists what a closing session leaves behind, in path order.
+/// Bytes of paths that a record lists at most. A session may own more than any log segment, and
+/// any ZooKeeper beside this server, could take.
+const LISTED_BYTES_MAX: usize = 512 * 1024;
+
+/// Lists what a closing session leaves behind, in path order. If that is too long, nothing is
+/// listed, as in records of leaders before 3.6: every server then takes it from its own table,
+/// which is the same on all of them.
 pub(crate) fn plan_close(draft: &Draft, session: SessionId) -> Txn<'static> {
     let owned = draft.tables.ephemerals.get(&session);
-    let paths = owned.into_iter().flatten().map(|path| Cow::Owned(path.to_vec())).collect();
+    let mut bytes = 0;
+    let mut paths = Vec::new();
+    for path in owned.into_iter().flatten() {
+        bytes += size_of::<u32>() + path.len();
+        if bytes > LISTED_BYTES_MAX {
+            return Txn::CloseSession { paths: None };
+        }
+        paths.push(Cow::Owned(path.to_vec()));
+    }
     Txn::CloseSession { paths: Some(paths) }
 }
 
@@ -79,6 +93,28 @@ mod tests {
         assert_eq!(scene.draft.tables().ephemeral_count, 1);
         assert_eq!(scene.draft.tables().ephemerals.len(), 1);
         assert!(scene.has("/other") && scene.has("/mine-not"));
+    }
+
+    /// Seventy ephemerals with names of almost a megabyte would make a record larger than a log
+    /// segment, and one that does not fit stops the server at every start.
+    #[test]
+    fn a_list_that_no_log_can_hold_is_left_out() {
+        let mut scene = Scene::new();
+        let name = |n: usize| format!("/{n}{}", "x".repeat(LISTED_BYTES_MAX / 4));
+        let paths: Vec<String> = (0..3).map(name).collect();
+        for path in &paths {
+            scene.ok(&ephemeral(path));
+        }
+        let Txn::CloseSession { paths: listed } = plan_close(&scene.draft, SESSION) else {
+            panic!("a closing record")
+        };
+        assert_eq!(listed.map(|all| all.len()), Some(3), "three fit");
+        let fourth = name(3);
+        scene.ok(&ephemeral(&fourth));
+        assert_eq!(plan_close(&scene.draft, SESSION), Txn::CloseSession { paths: None });
+        scene.ok(&Op::CloseSession);
+        assert_eq!(scene.draft.tables().ephemeral_count, 0);
+        assert!(!paths.iter().chain([&fourth]).any(|path| scene.has(path)));
     }
 
     /// Records of leaders before 3.6 do not list the paths; a list may also be incomplete, or name

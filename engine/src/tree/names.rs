@@ -165,7 +165,7 @@ impl<'a> Page<'a> {
     fn group(&self, id: u64) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.groups);
         while low < high {
-            let middle = (low + high) / 2;
+            let middle = usize::midpoint(low, high);
             if self.id(middle) < id { low = middle + 1 } else { high = middle }
         }
         if low < self.groups && self.id(low) == id { Ok(low) } else { Err(low) }
@@ -188,7 +188,7 @@ impl<'a> Page<'a> {
         };
         let (mut low, mut high) = (range.start, range.end);
         while low < high {
-            let middle = (low + high) / 2;
+            let middle = usize::midpoint(low, high);
             match self.name(middle).cmp(name) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Equal => return Ok(middle),

@@ -41,6 +41,8 @@
 //! before) both are found by walking everything.
 
 #![allow(unsafe_code)]
+// Blocks and prefixes are aligned to 8, which the lint cannot know.
+#![allow(clippy::cast_ptr_alignment)]
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -110,7 +112,9 @@ impl Edge {
         KINDS[(self.0 >> 61) as usize]
     }
 
-    /// The bits that were given to it.
+    /// The bits that were given to it. The edge to a bucket is marked with the number of edges in
+    /// the bucket, so that a search knows its length before the bucket is in the cache, and the
+    /// processor can run ahead of it.
     #[inline]
     pub(super) fn mark(&self) -> u16 {
         (self.0 >> 48) as u16 & ((1 << MARK_BITS) - 1)
@@ -171,9 +175,14 @@ impl Edge {
     pub(super) fn edges(&self) -> &[Edge] {
         let Some(offset) = self.edges_offset() else { return &[] };
         // SAFETY: by invariant E the block is live and unchanged for the borrow's duration; these
-        // kinds hold as many edges at this offset as the header says.
+        // kinds hold as many edges at this offset as the header says, and the mark of a bucket's
+        // edge says the same.
         unsafe {
-            let count = (self.header() >> 8) as usize & MAX_EDGES;
+            let count = if self.kind() == Kind::Bucket {
+                usize::from(self.mark())
+            } else {
+                (self.header() >> 8) as usize & MAX_EDGES
+            };
             std::slice::from_raw_parts(self.at(offset).cast::<Edge>(), count)
         }
     }
@@ -382,8 +391,9 @@ impl Store {
         let keys = if kind == Kind::Index { keys } else { &[] };
         let offset = if kind == Kind::Inner { 8 } else { 0 };
         assert!(matches!(kind, Kind::Inner | Kind::Bucket | Kind::Index), "a block of edges");
+        let mark = if kind == Kind::Bucket { count as u16 } else { 0 };
         // SAFETY: the edges are written below, before the edge is given away.
-        let node = unsafe { self.block(kind, 0, count, offset + count * 8 + keys.len()) };
+        let node = unsafe { self.block(kind, mark, count, offset + count * 8 + keys.len()) };
         // SAFETY: a fresh block that nobody refers to, of the size of what is written: the bitmap
         // if any, `count` edges, the keys. `written` guards against a lying iterator.
         unsafe {
@@ -502,6 +512,14 @@ impl Store {
             place.write(edge);
             *base.cast::<u64>() += 1 << 8;
         }
+        Store::mark_count(node, count + 1);
+    }
+
+    /// Marks the edge to a bucket with its number of edges.
+    fn mark_count(node: &mut Edge, count: usize) {
+        if node.kind() == Kind::Bucket {
+            *node = Edge::new(Kind::Bucket, count as u16, node.addr());
+        }
     }
 
     /// Takes an edge out of an inner node or bucket. An inner node gets the new bitmap.
@@ -522,6 +540,7 @@ impl Store {
             *base.cast::<u64>() -= 1 << 8;
             removed
         };
+        Store::mark_count(node, count - 1);
         let keep = offset - HEADER + (count - 1) * 8;
         // SAFETY: the block is live.
         if unsafe { Slab::capacity(node.addr()) } > 64 + 2 * keep {
@@ -573,10 +592,10 @@ impl Store {
     /// The present as a version. Also works off a part of what died, in proportion to what changed
     /// since the last time.
     pub(super) fn freeze(&mut self, roots: &Roots) -> Arc<Pin> {
-        if !self.changed {
-            if let Some(last) = self.pins.last().filter(|last| last.pin.epoch + 1 == self.now) {
-                return last.pin.clone();
-            }
+        if !self.changed
+            && let Some(last) = self.pins.last().filter(|last| last.pin.epoch + 1 == self.now)
+        {
+            return last.pin.clone();
         }
         let pin = Arc::new(Pin { roots: roots.copy(), home: self.home.clone(), epoch: self.now });
         self.pins.push(Pinned { pin: pin.clone(), dead: Vec::new() });

@@ -11,11 +11,12 @@ use crate::role::looking::Looking;
 use crate::role::synchronizing::Synchronizing;
 use crate::role::{Broken, Role};
 use crate::timers::Timer;
-use crate::wire::handshake::{LearnerInfo, PROTOCOL_VERSION};
+use crate::wire::handshake::{LearnerCard, PROTOCOL_VERSION};
 use crate::wire::packet::{Packet, PacketBuffer};
 
-/// Attempts to connect to a leader before it is given up.
-const ATTEMPTS: u32 = 5;
+/// Attempts to connect to a leader before it is given up. ZooKeeper makes half as many; but a
+/// ZooKeeper leader opens its port up to 200 ms after others may know that it won.
+const ATTEMPTS: u32 = 10;
 /// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -54,7 +55,7 @@ impl Discovering {
 
     fn dial(mut self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
         let member = body.config.members.member(self.leader);
-        let to = member.map(|member| member.quorum_addresses()).unwrap_or_default();
+        let to = member.map(super::super::membership::Member::quorum_addresses).unwrap_or_default();
         if self.attempts == ATTEMPTS || to.is_empty() {
             return Looking::enter(body, now, out);
         }
@@ -178,9 +179,10 @@ impl Discovering {
                 self.stage = Stage::Promising(link, epoch);
                 let current = body.epochs.current;
                 body.save_epochs(Epochs { accepted: epoch, current }, out);
-                match body.planted(Plant::EpochNotSaved) {
-                    true => self.acknowledge(link, epoch, body, now, out),
-                    false => Role::Discovering(self),
+                if body.planted(Plant::EpochNotSaved) {
+                    self.acknowledge(link, epoch, body, now, out)
+                } else {
+                    Role::Discovering(self)
                 }
             }
             Ok(epoch) if epoch == body.epochs.accepted => {
@@ -206,15 +208,16 @@ impl Discovering {
 }
 
 fn introduce(link: LinkId, body: &Body, out: &mut Vec<Output>) {
-    let learner = LearnerInfo {
+    let learner = LearnerCard {
         server: i64::from(body.me().0),
         protocol: PROTOCOL_VERSION,
         config_version: body.config.members.version(),
     };
     let zxid = Zxid::new(body.epochs.accepted, 0);
-    let packet = match body.config.members.is_observer(body.me()) {
-        true => Packet::ObserverInfo { zxid, learner },
-        false => Packet::FollowerInfo { zxid, learner },
+    let packet = if body.config.members.is_observer(body.me()) {
+        Packet::ObserverInfo { zxid, learner }
+    } else {
+        Packet::FollowerInfo { zxid, learner }
     };
     send(link, &packet, out);
 }

@@ -18,7 +18,7 @@ use crate::progress::{Progress, Stage};
 use crate::role::looking::Looking;
 use crate::role::{Broken, Role};
 use crate::timers::Timer;
-use crate::wire::handshake::LearnerInfo;
+use crate::wire::handshake::LearnerCard;
 use crate::wire::packet::{Packet, leader_info};
 use crate::wire::request::{RequestRecord, RevalidateRecord};
 
@@ -65,6 +65,14 @@ enum Phase {
     SavingEpoch,
     Synchronizing,
     Broadcasting,
+}
+
+/// What a learner says first.
+#[derive(Clone, Copy, Debug)]
+struct Introduction {
+    accepted: Epoch,
+    info: LearnerCard,
+    observer: bool,
 }
 
 /// How entries are put to a learner.
@@ -167,10 +175,13 @@ impl Leading {
     ) -> Role {
         match timer {
             Timer::Barrier => self.leave(body, now, out),
-            Timer::HalfTick => match self.half_tick(body, now, out) {
-                true => Role::Leading(self),
-                false => self.leave(body, now, out),
-            },
+            Timer::HalfTick => {
+                if self.half_tick(body, now, out) {
+                    Role::Leading(self)
+                } else {
+                    self.leave(body, now, out)
+                }
+            }
             Timer::Notify
             | Timer::Finalize
             | Timer::Redial
@@ -180,6 +191,7 @@ impl Leading {
     }
 
     /// Leadership is over: nothing may come from it any more.
+    #[allow(clippy::boxed_local)]
     fn leave(self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
         for link in self.learners.into_keys() {
             out.push(Output::Close { link });
@@ -237,10 +249,14 @@ impl Leading {
         let serves = stage == Stage::Active;
         match packet {
             Packet::FollowerInfo { zxid, learner } if stage == Stage::Greeting => {
-                self.on_introduction(link, zxid.epoch(), learner, false, body, now, out)
+                let accepted = zxid.epoch();
+                let hello = Introduction { accepted, info: learner, observer: false };
+                self.on_introduction(link, &hello, body, now, out)
             }
             Packet::ObserverInfo { zxid, learner } if stage == Stage::Greeting => {
-                self.on_introduction(link, zxid.epoch(), learner, true, body, now, out)
+                let accepted = zxid.epoch();
+                let hello = Introduction { accepted, info: learner, observer: true };
+                self.on_introduction(link, &hello, body, now, out)
             }
             Packet::AckEpoch { zxid, epoch } if stage == Stage::Promising => {
                 self.on_promise(link, zxid, epoch, body, now, out)
@@ -250,7 +266,8 @@ impl Leading {
                 Ok(())
             }
             Packet::Ping { touches, .. } => {
-                let sessions: Vec<_> = touches.iter().flat_map(|t| t.iter()).collect();
+                let sessions: Vec<_> =
+                    touches.iter().flat_map(super::super::wire::request::Touches::iter).collect();
                 if serves && !sessions.is_empty() {
                     out.push(Output::Touched { sessions });
                 }
@@ -258,7 +275,7 @@ impl Leading {
             }
             Packet::Request { record, auth } if serves => {
                 let RequestRecord { session, cxid, opcode, body } = record;
-                let auth = auth.iter().flat_map(|auth| auth.iter());
+                let auth = auth.iter().flat_map(super::super::wire::request::Identities::iter);
                 let auth = auth.map(|(scheme, id)| (scheme.to_vec(), id.to_vec())).collect();
                 let request = Request { session, cxid, opcode, body: body.to_vec(), auth };
                 let server = self.learners.get(&link).and_then(|progress| progress.server);
@@ -312,13 +329,12 @@ impl Leading {
     fn on_introduction(
         &mut self,
         link: LinkId,
-        accepted: Epoch,
-        info: LearnerInfo,
-        observer: bool,
+        hello: &Introduction,
         body: &mut Body,
         now: Mono,
         out: &mut Vec<Output>,
     ) -> Result<(), Broken> {
+        let Introduction { accepted, info, observer } = *hello;
         if info.config_version > body.config.members.version() {
             return Err(Broken::Unexpected("the learner has a later configuration"));
         }
@@ -579,10 +595,8 @@ impl Leading {
         }
         let me = body.me();
         let durable = body.history.durable();
-        let reached = |id| match id == me {
-            true => durable,
-            false => self.acked.get(&id).copied().unwrap_or_default(),
-        };
+        let reached =
+            |id| if id == me { durable } else { self.acked.get(&id).copied().unwrap_or_default() };
         let mut reached = body.config.members.quorum().reached(reached);
         if body.planted(Plant::CommitWithoutQuorum) {
             reached = durable;

@@ -146,6 +146,14 @@ impl Looking {
         }
     }
 
+    /// A peer cannot be reached; perhaps it was the last one to wait for.
+    pub(crate) fn on_unreachable(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        match self.ballot {
+            Some(ballot) if ballot.finalizing => ballot.weigh(body, now, out),
+            Some(_) | None => Role::Looking(self),
+        }
+    }
+
     pub(crate) fn on_heard(
         self,
         body: &mut Body,
@@ -256,7 +264,9 @@ impl Ballot {
             self.received.record(body.me(), Vote { version: 0, ..self.proposal });
         }
         if self.proposal.candidate().is_some() && self.received.elects(&self.proposal, quorum) {
-            if self.received.is_unanimous(&self.proposal, quorum) {
+            // Who refuses connections has no vote to wait for: a dead leader is replaced at once.
+            let is_gone = |id| body.mesh.is_unreachable(id);
+            if self.received.is_unanimous(&self.proposal, quorum, is_gone) {
                 let vote = self.proposal;
                 return finish(vote, body, now, out);
             }
@@ -297,8 +307,9 @@ fn finish(winner: Vote, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Ro
         PeerState::Following
     };
     body.vote = Vote { round: body.clock, state, version: NOTIFICATION_VERSION, ..winner };
-    match leader == body.me() {
-        true => Leading::enter(body, now, out),
-        false => Discovering::enter(leader, body, now, out),
+    if leader == body.me() {
+        Leading::enter(body, now, out)
+    } else {
+        Discovering::enter(leader, body, now, out)
     }
 }

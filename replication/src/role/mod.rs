@@ -94,6 +94,18 @@ impl Role {
         }
     }
 
+    /// An election connection ended or could not be established.
+    pub(crate) fn on_unreachable(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        match self {
+            Role::Looking(role) => role.on_unreachable(body, now, out),
+            role @ (Role::Discovering(_)
+            | Role::Synchronizing(_)
+            | Role::Following(_)
+            | Role::Observing(_)
+            | Role::Leading(_)) => role,
+        }
+    }
+
     /// A vote arrived. Only a server that looks for a leader weighs it; the others say what they
     /// know.
     pub(crate) fn on_heard(

@@ -447,7 +447,7 @@ impl Synchronizing {
         send(self.link, &Packet::Ack { zxid: Zxid::new(self.epoch, 0) }, out);
         body.vote.peer_epoch = i64::from(self.epoch.0);
         let observer = body.config.members.is_observer(body.me());
-        let committed = self.pending.iter().take(self.pending_committed).last();
+        let committed = self.pending.iter().take(self.pending_committed).next_back();
         let agreed = committed.map_or(at, |(zxid, _)| *zxid).max(at);
         body.commit(agreed, out);
         let uplink = Uplink::new(self.leader, self.link, self.epoch, self.packets, agreed, at);
@@ -460,9 +460,10 @@ impl Synchronizing {
         for batch in self.gather.take() {
             body.append(batch, out);
         }
-        match observer {
-            true => Observing::enter(uplink, body, now, out),
-            false => Following::enter(uplink, body, now, out),
+        if observer {
+            Observing::enter(uplink, body, now, out)
+        } else {
+            Following::enter(uplink, body, now, out)
         }
     }
 }

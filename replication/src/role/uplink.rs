@@ -47,10 +47,7 @@ impl Uplink {
 
     /// The entry that must come after `zxid` in this epoch.
     pub(crate) fn after(&self, zxid: Zxid) -> Zxid {
-        match zxid.epoch() == self.epoch {
-            true => zxid.next(),
-            false => Zxid::new(self.epoch, 1),
-        }
+        if zxid.epoch() == self.epoch { zxid.next() } else { Zxid::new(self.epoch, 1) }
     }
 
     /// Bytes came from the leader.

@@ -4,7 +4,7 @@
 use model::jute::{DecodeError, Reader, Writer};
 use model::{Epoch, Zxid};
 
-use super::handshake::{LearnerInfo, PROTOCOL_VERSION};
+use super::handshake::{LearnerCard, PROTOCOL_VERSION};
 use super::request::{Identities, RequestRecord, RevalidateRecord, Touches};
 use super::{WireError, int_at};
 
@@ -78,7 +78,7 @@ pub enum Packet<'a> {
         /// Accepted epoch in the high half.
         zxid: Zxid,
         /// Who.
-        learner: LearnerInfo,
+        learner: LearnerCard,
     },
     /// The learner may serve.
     UpToDate,
@@ -102,7 +102,7 @@ pub enum Packet<'a> {
         /// Accepted epoch in the high half.
         zxid: Zxid,
         /// Who.
-        learner: LearnerInfo,
+        learner: LearnerCard,
     },
     /// The leader's new epoch.
     LeaderInfo {
@@ -168,12 +168,12 @@ impl<'a> Packet<'a> {
             8 => Packet::Inform { zxid, entry: present? },
             9 => Packet::CommitAndActivate { zxid, designated: Reader::new(present?).long()? },
             10 => Packet::NewLeader { zxid, config: data },
-            11 => Packet::FollowerInfo { zxid, learner: LearnerInfo::decode(present?)? },
+            11 => Packet::FollowerInfo { zxid, learner: LearnerCard::decode(present?)? },
             12 => Packet::UpToDate,
             13 => Packet::Diff { zxid },
             14 => Packet::Trunc { zxid },
             15 => Packet::Snap { zxid },
-            16 => Packet::ObserverInfo { zxid, learner: LearnerInfo::decode(present?)? },
+            16 => Packet::ObserverInfo { zxid, learner: LearnerCard::decode(present?)? },
             17 => Packet::LeaderInfo { zxid, protocol: Reader::new(present?).int()? },
             18 => Packet::AckEpoch { zxid, epoch: Reader::new(present?).int()? },
             19 => {

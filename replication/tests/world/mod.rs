@@ -7,6 +7,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use model::{Batch, Epoch, Mono, ServerId, SessionId, Zxid};
@@ -210,7 +211,7 @@ impl World {
         let mut text = String::new();
         for id in 1..=total {
             let role = if id > setup.voters { "observer" } else { "participant" };
-            text.push_str(&format!("server.{id}=n{id}:2888:3888:{role}\n"));
+            writeln!(text, "server.{id}=n{id}:2888:3888:{role}").expect("text grows");
         }
         let members = Membership::parse(&text).expect("generated");
         let mut world = World {
@@ -407,10 +408,11 @@ impl World {
             Event::Establish(conn) => self.establish(conn),
             Event::Deliver(conn, side) => self.deliver(conn, side),
             Event::Disk(id, life) => {
-                if self.nodes[&id].life == life && self.is_up(id) {
-                    if let Some(done) = self.finish_disk(id) {
-                        self.give(id, done);
-                    }
+                if self.nodes[&id].life == life
+                    && self.is_up(id)
+                    && let Some(done) = self.finish_disk(id)
+                {
+                    self.give(id, done);
                 }
             }
             Event::Wake(id, life) => {
@@ -457,15 +459,15 @@ impl World {
                 }
                 let entries: Vec<Entry> = entries.collect();
                 self.node(id).log.extend(entries);
-                self.to_disk(id, Work::Append(batch));
+                self.queue_disk(id, Work::Append(batch));
             }
             Output::Commit { upto } => self.on_commit(id, upto),
             Output::RoleChanged(role) => self.on_role(id, role),
-            Output::SaveEpochs(epochs) => self.to_disk(id, Work::SaveEpochs(epochs)),
+            Output::SaveEpochs(epochs) => self.queue_disk(id, Work::SaveEpochs(epochs)),
             Output::TruncateTo { to } => {
                 self.note(id, &format!("truncate to {to:?}"));
                 self.node(id).log.retain(|(zxid, _)| *zxid <= to);
-                self.to_disk(id, Work::Truncate(to));
+                self.queue_disk(id, Work::Truncate(to));
             }
             Output::SnapshotBegin { at } => {
                 self.note(id, &format!("receive snapshot at {at:?}"));
@@ -489,8 +491,8 @@ impl World {
             }
             Output::InstallSnapshot { at } => {
                 let (_, log) = self.node(id).receiving.take().expect("received");
-                self.node(id).log = log.clone();
-                self.to_disk(id, Work::Install(at, log));
+                self.node(id).log.clone_from(&log);
+                self.queue_disk(id, Work::Install(at, log));
             }
             Output::SnapshotAbandoned => self.node(id).receiving = None,
             Output::Listen { open } => self.node(id).listens = open,
@@ -716,7 +718,7 @@ impl World {
 
     // ----- disks -----------------------------------------------------------------------------
 
-    fn to_disk(&mut self, id: u8, work: Work) {
+    fn queue_disk(&mut self, id: u8, work: Work) {
         let node = self.node(id);
         node.disk.push_back(work);
         let life = node.life;

@@ -309,15 +309,17 @@ fn watches(reports: &[ShardReport]) -> impl Iterator<Item = (&[u8], SessionId)> 
     reports.iter().flat_map(|report| &report.watches).map(|(path, by)| (&path[..], *by))
 }
 
-/// Exact if the shards list their watches; otherwise a path that is watched on several shards
-/// counts for each.
+/// A path that is watched on several shards counts once.
 fn watch_summary(reports: &[ShardReport]) -> String {
     let add = |a: (u64, u64, u64), b: (u64, u64, u64)| (a.0 + b.0, a.1 + b.1, a.2 + b.2);
     let (connections, mut paths, total) =
         reports.iter().map(|report| report.watch_summary).fold((0, 0, 0), add);
-    let listed: BTreeSet<_> = watches(reports).map(|(path, _)| path).collect();
-    if !listed.is_empty() {
-        paths = listed.len() as u64;
+    if reports.len() > 1 {
+        let mut hashes: Vec<u64> =
+            reports.iter().flat_map(|report| &report.watched).copied().collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        paths = hashes.len() as u64;
     }
     format!("{connections} connections watching {paths} paths\nTotal watches:{total}\n")
 }

@@ -89,6 +89,7 @@ pub fn monitor(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
     line("connection_drop_probability", &"0.0");
     line("open_file_descriptor_count", &facts.host.open_fds);
     line("max_file_descriptor_count", &facts.host.max_fds);
+    line("connection_rejected", &facts.host.connections_rejected);
     // Upstream's word for "none yet", until a shard reports one.
     for key in ["last_client_response_size", "max_client_response_size", "min_client_response_size"]
     {
@@ -101,6 +102,18 @@ pub fn monitor(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
     }
     for (name, value) in shards {
         line(name, &value);
+    }
+    for (namespace, quota) in engine::quota::by_namespace(facts.state) {
+        let namespace = String::from_utf8_lossy(&namespace).into_owned();
+        let mut line = |what: &str, value: Option<i64>| {
+            if let Some(value) = value {
+                line(&format!("{namespace}_quota_{what}_per_namespace"), &value);
+            }
+        };
+        line("count_limit", quota.count_limit);
+        line("bytes_limit", quota.bytes_limit);
+        line("count_usage", Some(quota.usage.count));
+        line("bytes_usage", Some(quota.usage.bytes));
     }
     for (name, value) in &facts.measured.counters {
         line(name, value);

@@ -20,6 +20,8 @@ pub struct HostFacts {
     pub open_fds: u64,
     /// Most it may open.
     pub max_fds: u64,
+    /// Clients turned away since start because there were too many.
+    pub connections_rejected: u64,
 }
 
 /// Sessions that expire at one instant.

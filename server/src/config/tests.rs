@@ -72,6 +72,7 @@ fn keys_have_their_effect() {
     assert_eq!(with("zookeeper.maxCnxns=5").connections_max, 5, "as a system property");
     assert_eq!(with("maxCnxns=5").connections_max, 5);
     assert_eq!(with("jute.maxbuffer=4194304").frame_bytes_max, 4 << 20);
+    assert_eq!(with("jute.maxbuffer=0x400000").frame_bytes_max, 4 << 20, "as guides write it");
     assert_eq!(with("4lw.commands.whitelist=*").words, None);
     let words: Vec<[u8; 4]> = [b"stat", b"wchs"].map(|word| *word).into();
     assert_eq!(with("4lw.commands.whitelist=stat, wchs,").words, Some(words));
@@ -128,6 +129,7 @@ fn refusals_name_the_key() {
         ("minSessionTimeout=5\nmaxSessionTimeout=4", "above maxSessionTimeout"),
         ("electionAlg=1", "electionAlg=1"),
         ("standaloneEnabled=yes", "must be true or false"),
+        ("localSessionsEnabled=maybe", "line 3: localSessionsEnabled=maybe: must be true or false"),
         ("server.1=a:1:2\nserver.2=b:1:2", "ensembles of several servers"),
         ("server.1=a:1:2:observer", "observers need participants"),
         ("server.1=a:1:1", "must differ"),

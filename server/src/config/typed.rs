@@ -139,17 +139,30 @@ impl Reader {
 
     fn parsed<T: std::str::FromStr>(&mut self, key: &str, want: &str) -> Option<T> {
         let property = self.left.remove(key)?;
-        match property.value.parse() {
-            Ok(value) => Some(value),
-            Err(_) => {
-                self.problem(property.line, format!("{key}={}: {want}", property.value));
-                None
-            }
+        if let Ok(value) = property.value.parse() {
+            Some(value)
+        } else {
+            self.problem(property.line, format!("{key}={}: {want}", property.value));
+            None
         }
     }
 
     fn number(&mut self, key: &str) -> Option<i64> {
         self.parsed(key, "not a whole number")
+    }
+
+    /// A number as Java's `Integer.getInteger` reads one: hexadecimal too, as guides write it.
+    fn java_number(&mut self, key: &str) -> Option<i64> {
+        let text = self.left.get(key).map(|property| property.value.to_ascii_lowercase());
+        let hex =
+            text.as_deref().and_then(|text| text.strip_prefix("0x").or(text.strip_prefix('#')));
+        match hex.and_then(|digits| i64::from_str_radix(digits, 16).ok()) {
+            Some(number) => {
+                self.left.remove(key);
+                Some(number)
+            }
+            None => self.number(key),
+        }
     }
 
     fn port(&mut self, key: &str) -> Option<u16> {
@@ -206,7 +219,7 @@ impl ZooCfg {
             max_session_timeout: reader.parsed("maxSessionTimeout", "not a number of ms"),
             max_client_cnxns: reader.number("maxClientCnxns"),
             max_cnxns: reader.number("maxCnxns"),
-            jute_maxbuffer: reader.number("jute.maxbuffer"),
+            jute_maxbuffer: reader.java_number("jute.maxbuffer"),
             whitelist: reader.text("4lw.commands.whitelist"),
             super_digest: reader.text("DigestAuthenticationProvider.superDigest"),
             digest_enabled: reader.lenient_bool("DigestAuthenticationProvider.enabled"),
@@ -270,12 +283,35 @@ fn core_executor(reader: &mut Reader) -> Option<bool> {
     }
 }
 
+/// Keys without effect here whose values ZooKeeper checks: anything but true or false stops it.
+const BOOLEANS: &[&str] = &[
+    "localSessionsEnabled",
+    "localSessionsUpgradingEnabled",
+    "multiAddress.enabled",
+    "portUnification",
+    "quorum.auth.enableSasl",
+    "quorum.auth.learnerRequireSasl",
+    "quorum.auth.serverRequireSasl",
+    "quorumListenOnAllIPs",
+    "sslQuorum",
+    "sslQuorumReloadCertFiles",
+    "syncEnabled",
+];
+
 /// Keys that change nothing but may be wrong, or that deserve words of their own.
 fn checked_only(reader: &mut Reader) {
-    if let Some(property) = reader.left.remove("electionAlg") {
-        if property.value != "3" {
-            reader.problem(property.line, format!("electionAlg={}: only 3", property.value));
+    for key in BOOLEANS {
+        if let Some(property) = reader.left.get(*key).cloned()
+            && reader.strict_bool(key).is_some()
+        {
+            // What becomes of it is said with the other keys.
+            reader.left.insert((*key).to_owned(), property);
         }
+    }
+    if let Some(property) = reader.left.remove("electionAlg")
+        && property.value != "3"
+    {
+        reader.problem(property.line, format!("electionAlg={}: only 3", property.value));
     }
     for key in ["initLimit", "syncLimit", "connectToLearnerMasterLimit"] {
         if reader.left.contains_key(key) && reader.number(key).is_some() {
@@ -295,7 +331,8 @@ fn checked_only(reader: &mut Reader) {
                 reader.notice(true, text);
             }
             _ => {
-                reader.problem(property.line, format!("metricsProvider.className={class}: unknown"))
+                reader
+                    .problem(property.line, format!("metricsProvider.className={class}: unknown"));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use engine::disk::{DiskDone, DiskFact, DiskOp};
 use engine::draft::Caller;
-use model::{Now, Op, SessionId};
+use model::{Now, Op, SessionId, Zxid};
 
 use super::pipeline::Finding;
 use super::{Core, CoreOutputs};
@@ -50,13 +50,24 @@ impl Core {
     fn take_snapshot(&mut self, now: Now, out: &mut CoreOutputs) {
         let (zxid, (_, committed)) = (self.pipeline.version().zxid(), self.pipeline.counts());
         let bytes = self.pipeline.log().bytes_since_snapshot();
-        if self.stopping || !self.retention.is_due(now.mono, zxid, committed, bytes) {
+        let due = self.retention.is_due(now.mono, zxid, committed, bytes);
+        if self.stopping || !(due || self.would_make_space(now, zxid)) {
             return;
         }
         let token = self.token();
         self.retention.begin(token, zxid, committed, now.mono);
         let version = self.pipeline.version().clone();
         out.disk.push(DiskOp::WriteSnapshot { token, version });
+    }
+
+    /// True if it is the log itself that fills the disk, and a snapshot could take its place.
+    fn would_make_space(&mut self, now: Now, zxid: Zxid) -> bool {
+        if !self.space.refuses_writes() {
+            return false;
+        }
+        let state_bytes = self.pipeline.version().data_bytes();
+        let log_bytes = self.pipeline.log().closed_bytes();
+        self.retention.would_help(now.mono, zxid, log_bytes, state_bytes)
     }
 
     pub(super) fn on_disk(&mut self, now: Now, done: &DiskDone, out: &mut CoreOutputs) {
@@ -91,7 +102,7 @@ impl Core {
     fn on_snapshot(&mut self, now: Now, done: &DiskDone, out: &mut CoreOutputs) {
         match &done.result {
             Ok(_) => {
-                let retired = self.retention.written(now.mono);
+                let retired = self.retention.written(now.mono, self.space.refuses_writes());
                 for zxid in retired.snapshots {
                     let token = self.token();
                     out.disk.push(DiskOp::RemoveSnapshot { token, zxid });

@@ -190,7 +190,10 @@ impl Core {
         self.pipeline.end_turn(now, self.stopping, out);
         self.track_born(now);
         self.observed.log_writes(out, now.mono);
-        if self.stopping && !self.stopped && self.is_drained() {
+        if self.stopping && !self.stopped && (self.is_drained() || self.pipeline.is_stuck()) {
+            if self.pipeline.is_stuck() {
+                tracing::warn!("no space for the last writes; they were not acknowledged");
+            }
             self.stopped = true;
             out.stopped = true;
         }

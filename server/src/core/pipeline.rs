@@ -228,6 +228,11 @@ impl Pipeline {
         self.batcher.is_empty() && self.publication.is_empty()
     }
 
+    /// True if what was executed cannot become durable before there is space on the disk.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.log.is_stuck()
+    }
+
     /// Why the node must end, if it must.
     pub(super) fn halt(&self) -> Option<&String> {
         self.halt.as_ref()

@@ -51,13 +51,13 @@ impl Core {
             self.intake.push_back(Work::NewSession { conn, timeout_ms });
             return self.execute_intake(now, out);
         }
-        // Upstream's order: the old connection goes first, even if the password turns out wrong
-        // (`client-protocol` 1.3, step 8).
-        if let Some(old) = self.sessions.kick(session, conn) {
-            tell(old, ToShard::Drop { conn: old, why: DropReason::Reattached });
-        }
+        // Upstream closes the old connection before it looks at the password; here nobody is
+        // driven out by somebody who only knows the session's number (`client-protocol` 14).
         if !self.passwords.matches(session, password) || self.sessions.get(session).is_none() {
             return tell(conn, ToShard::Refused { conn });
+        }
+        if let Some(old) = self.sessions.kick(session, conn) {
+            tell(old, ToShard::Drop { conn: old, why: DropReason::Reattached });
         }
         let timeout_ms = self.negotiated(timeout_ms);
         self.sessions.attach(session, conn);

@@ -77,6 +77,21 @@ impl Retention {
             && (entries >= self.entries_max || bytes >= self.bytes_max)
     }
 
+    /// True if, space being short, a snapshot now would free more than it takes: `log_bytes` of
+    /// the log for a state of about `state_bytes`.
+    pub(super) fn would_help(
+        &self,
+        now: Mono,
+        zxid: Zxid,
+        log_bytes: u64,
+        state_bytes: u64,
+    ) -> bool {
+        self.writing.is_none()
+            && now >= self.not_before
+            && self.snapshots.last().is_none_or(|&last| last < zxid)
+            && log_bytes > state_bytes
+    }
+
     /// A snapshot is being written.
     pub(super) fn begin(&mut self, token: DiskToken, zxid: Zxid, committed: u64, now: Mono) {
         self.writing = Some(Writing { token, zxid, started: now });
@@ -90,15 +105,17 @@ impl Retention {
     }
 
     /// The snapshot is on disk: what can go now. The log is kept from the oldest snapshot kept,
-    /// so that a damaged one can be made up for; a single snapshot retires nothing.
-    pub(super) fn written(&mut self, now: Mono) -> Retired {
+    /// so that a damaged one can be made up for; a single snapshot retires nothing. While space is
+    /// `short`, nothing is kept beside the newest.
+    pub(super) fn written(&mut self, now: Mono, short: bool) -> Retired {
         let Some(writing) = self.writing.take() else { return Retired::default() };
         self.taken += 1;
         self.duration_ms.record(now.since(writing.started).as_millis() as u64);
         self.snapshots.push(writing.zxid);
-        let excess = self.snapshots.len().saturating_sub(self.kept);
+        let kept = if short { 1 } else { self.kept };
+        let excess = self.snapshots.len().saturating_sub(kept);
         let snapshots = self.snapshots.drain(..excess).collect();
-        let enough = self.snapshots.len() >= self.kept.min(2);
+        let enough = self.snapshots.len() >= kept.min(2);
         let log = if enough { self.snapshots[0] } else { Zxid::ZERO };
         Retired { snapshots, log }
     }
@@ -125,7 +142,7 @@ mod tests {
 
     fn take(retention: &mut Retention, zxid: i64) -> Retired {
         retention.begin(DiskToken(1), Zxid(zxid), zxid as u64, Mono(0));
-        retention.written(Mono(0))
+        retention.written(Mono(0), false)
     }
 
     #[test]
@@ -139,6 +156,8 @@ mod tests {
         assert_eq!(take(&mut retention, 20), retired(&[], 10));
         assert_eq!(take(&mut retention, 30), retired(&[], 10));
         assert_eq!(take(&mut retention, 40), retired(&[10], 20));
+        retention.begin(DiskToken(1), Zxid(50), 50, Mono(0));
+        assert_eq!(retention.written(Mono(0), true), retired(&[20, 30, 40], 50), "space is short");
         let mut single = Retention::new(10, 1000, 1, vec![Zxid(5)], 0);
         assert_eq!(take(&mut single, 10), retired(&[5], 10));
     }

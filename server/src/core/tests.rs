@@ -171,26 +171,29 @@ fn a_session_is_attached_again_with_its_password() {
     assert_eq!((*conn, *zxid, *timeout_ms), (second, Zxid(1), 4000));
 }
 
-/// Upstream closes the connection that holds a session before it looks at the password.
+/// Upstream closes the connection that holds a session before it looks at the password, so that
+/// anybody who reads session numbers in a log can disconnect their owners.
 #[test]
-fn a_second_connection_drives_out_the_first_even_with_a_wrong_password() {
+fn only_the_right_password_drives_out_the_first_connection() {
     let mut bench = Bench::new();
     let (first, second) = (conn(0, 1), conn(1, 7));
     let (session, password) = bench.connect(first);
     bench.attach(second, session, &[0; 16]);
+    let told = bench.told();
+    let refused = matches!(told[..], [(ShardId(1), ToShard::Refused { conn })] if conn == second);
+    assert!(refused, "{told:?}");
+    bench.attach(second, session, &password);
     let told = bench.told();
     assert!(
         matches!(
             &told[..],
             [
                 (ShardId(0), ToShard::Drop { conn: dropped, why: DropReason::Reattached }),
-                (ShardId(1), ToShard::Refused { conn: refused })
-            ] if *dropped == first && *refused == second
+                (ShardId(1), ToShard::Attached { .. })
+            ] if *dropped == first
         ),
         "{told:?}"
     );
-    bench.attach(second, session, &password);
-    assert!(matches!(bench.told()[..], [(ShardId(1), ToShard::Attached { .. })]));
 }
 
 #[test]
@@ -483,6 +486,61 @@ fn stopping_waits_for_what_was_taken_and_takes_nothing_more() {
     assert!(!bench.exists("/b"));
 }
 
+/// What was taken before the log found the disk full waits for space. A stop does not: nobody was
+/// told that it is done.
+#[test]
+fn stopping_does_not_wait_for_space() {
+    let mut bench = Bench::new();
+    let client = conn(0, 1);
+    let (session, _) = bench.connect(client);
+    bench.submit(client, session, &[(1, create("/a", PERSISTENT))]);
+    bench.settle();
+    let is_prepare = |op: &DiskOp| matches!(op, DiskOp::PrepareSegment { .. });
+    let big = vec![7; 30_000];
+    for xid in 2..60 {
+        bench.submit(client, session, &[(xid, set("/a", &big))]);
+    }
+    loop {
+        if bench.disk.ordered.iter().any(is_prepare) {
+            bench.fail(is_prepare, true);
+        } else if !bench.complete(is_log_write) {
+            break;
+        }
+    }
+    bench.replies(0);
+    assert!(bench.core.pipeline.is_stuck(), "the story is about this");
+    bench.turn(CoreInput::Stop);
+    assert!(bench.out.stopped);
+    assert!(bench.replies(0).is_empty(), "what is not durable is not answered");
+    let bench = bench.restart();
+    assert!(bench.exists("/a"));
+}
+
+/// The disk is full of log, and what the log says in a megabyte is a state of 30 KB.
+#[test]
+fn a_log_that_fills_the_disk_gives_way_to_a_snapshot() {
+    let mut bench = Bench::new();
+    let client = conn(0, 1);
+    let (session, _) = bench.connect(client);
+    bench.submit(client, session, &[(1, create("/a", PERSISTENT))]);
+    let big = vec![7; 30_000];
+    for xid in 2..40 {
+        bench.submit(client, session, &[(xid, set("/a", &big))]);
+        bench.settle();
+    }
+    bench.replies(0);
+    let before = bench.disk.segments.len();
+    bench.disk.free = 999;
+    bench.pass(10_000, &[]);
+    bench.settle();
+    bench.pass(1000, &[]);
+    bench.settle();
+    assert_eq!(bench.disk.snapshots.len(), 1);
+    assert!(bench.disk.segments.len() < before, "{} of {before}", bench.disk.segments.len());
+    let bench = bench.restart();
+    assert!(bench.exists("/a"));
+}
+
 fn often(entries: u64) -> CoreConfig {
     CoreConfig { snapshot_entries: entries, ..config() }
 }
@@ -560,7 +618,13 @@ fn empty_containers_go_after_a_while() {
 fn questions_are_answered_when_every_shard_has_reported() {
     let mut bench = Bench::new();
     bench.told();
-    let host = HostFacts { data_dir_bytes: 5, log_dir_bytes: 6, open_fds: 7, max_fds: 8 };
+    let host = HostFacts {
+        data_dir_bytes: 5,
+        log_dir_bytes: 6,
+        open_fds: 7,
+        max_fds: 8,
+        connections_rejected: 9,
+    };
     bench.turn(CoreInput::Host(host));
     let admin = conn(1, 3);
     let ask =
@@ -611,6 +675,7 @@ fn questions_are_answered_when_every_shard_has_reported() {
         "zk_max_client_response_size\t3\n",
         "zk_last_client_response_size\t-1\n",
         "zk_open_file_descriptor_count\t7\n",
+        "zk_connection_rejected\t9\n",
         "zk_proposal_count\t0\n",
         "zk_cnt_fsynctime\t0\n",
     ] {

@@ -202,20 +202,22 @@ impl Executor {
             }
         }
         self.heart.attach();
-        // Whoever waits for this has given up only if the process is about to end.
-        let _ = up.send(());
-        drop(up);
+        let mut up = Some(up);
         let mut events = Vec::new();
         // What the core's construction asked for must not wait for the first event.
         self.settle(&mut turn, self.clock.now());
         loop {
+            if up.is_some() && self.is_serving() {
+                // Whoever waits for this has given up only if the process is about to end.
+                let _ = up.take().map(|up| up.send(()));
+            }
             self.heart.beat();
             events.clear();
             turn.wait(&mut events).await?;
             let now = self.clock.now();
             self.take_feed(now);
             for event in &events {
-                self.on_event(&mut turn, *event, now)?;
+                self.on_event(&mut turn, *event, now);
             }
             self.settle(&mut turn, now);
             self.notify(&mut turn, now, NOTIFIED_PER_TURN);
@@ -226,6 +228,12 @@ impl Executor {
         self.notify(&mut turn, self.clock.now(), usize::MAX);
         self.end(&mut turn);
         Ok(())
+    }
+
+    /// True if a client that comes now is served: the shard here, if there is one, has been told
+    /// that it may. The server is not ready before.
+    fn is_serving(&self) -> bool {
+        self.shard.as_ref().is_none_or(|seat| seat.shard.is_serving())
     }
 
     /// Consumes what is published. Before new requests are looked at, so that whoever asks after
@@ -240,7 +248,7 @@ impl Executor {
         taken
     }
 
-    fn on_event(&mut self, turn: &mut Turn, event: Event, now: Now) -> std::io::Result<()> {
+    fn on_event(&mut self, turn: &mut Turn, event: Event, now: Now) {
         match event.source {
             Source::Mail => {
                 self.mailbox.wake.hear();
@@ -266,15 +274,14 @@ impl Executor {
             Source::Listener => self.on_clients(turn, now),
             Source::Signal => self.on_signal(turn),
             Source::Socket { slot, generation } => {
-                let Some(seat) = &mut self.shard else { return Ok(()) };
+                let Some(seat) = &mut self.shard else { return };
                 let Some(generation) = seat.sockets.generation(slot, generation) else {
-                    return Ok(());
+                    return;
                 };
                 let conn = ConnId { shard: seat.id, slot, generation };
                 self.on_socket(turn, conn, event.flags, now);
             }
         }
-        Ok(())
     }
 
     fn on_mail(&mut self, turn: &mut Turn, mail: Mail, now: Now) {
@@ -337,13 +344,17 @@ impl Executor {
         for _ in 0..ACCEPTS_PER_TURN {
             let listener = self.door.as_mut().and_then(|door| door.listener.as_mut());
             let Some((stream, peer)) = listener.and_then(Listener::accept) else { return };
-            let admitted =
-                self.places.admission.lock().expect("nothing panics under it").admit(peer.ip());
-            if let Err(excess) = admitted {
-                // Accepted and closed without a byte (client-protocol 7.7).
-                tracing::debug!(%peer, ?excess, "client turned away");
+            let mut admission = self.places.admission.lock().expect("nothing panics under it");
+            if let Err(excess) = admission.admit(peer.ip()) {
+                // Accepted and closed without a byte (client-protocol 7.7). The log is told less
+                // and less often, or whoever is turned away would fill it.
+                let rejected = admission.rejected();
+                if rejected.is_power_of_two() {
+                    tracing::warn!(%peer, rejected, "{excess}");
+                }
                 continue;
             }
+            drop(admission);
             let loads = self.places.loads.iter().enumerate();
             let load = |(_, load): &(usize, &AtomicUsize)| load.load(Ordering::Relaxed);
             let shard = loads.min_by_key(load).map_or(0, |(shard, _)| shard);

@@ -4,16 +4,28 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use std::sync::{Arc, Mutex};
+
 use super::disk::Dirs;
 use super::mail::{Address, Mail};
 use crate::admin::HostFacts;
+use crate::admission::Admission;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Starts the thread; it ends when the core's executor has ended.
-pub(crate) fn start(dirs: Dirs, descriptors_max: u64, core: Address) -> io::Result<()> {
+pub(crate) fn start(
+    dirs: Dirs,
+    descriptors_max: u64,
+    admission: Arc<Mutex<Admission>>,
+    core: Address,
+) -> io::Result<()> {
+    let observe = move || {
+        let rejected = admission.lock().expect("nothing panics under it").rejected();
+        HostFacts { connections_rejected: rejected, ..observe(&dirs, descriptors_max) }
+    };
     let tell = move || {
-        while core.post(Mail::Host(observe(&dirs, descriptors_max))) {
+        while core.post(Mail::Host(observe())) {
             core.ring();
             std::thread::sleep(PERIOD);
         }
@@ -27,6 +39,7 @@ fn observe(dirs: &Dirs, descriptors_max: u64) -> HostFacts {
         log_dir_bytes: bytes_in(&dirs.log),
         open_fds: std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
         max_fds: descriptors_max,
+        connections_rejected: 0,
     }
 }
 

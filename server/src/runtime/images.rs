@@ -1,4 +1,4 @@
-//! What recovery reads: every snapshot and segment, mapped.
+//! What recovery reads: every snapshot and segment, made durable and mapped.
 #![allow(unsafe_code)] // mapping files
 
 use std::fs::{self, File};
@@ -11,9 +11,14 @@ use engine::recover::{DiskImage, Image, Parallel};
 use model::Zxid;
 
 use super::disk::Dirs;
+use super::disk::files::sync_dir;
 
-/// Maps the files of both directories, in the order of their numbers.
+/// Maps the files of both directories, in the order of their numbers. All of it is durable first:
+/// what a process that died had written may be readable and still not be on the device, and what
+/// recovery finds is built upon, and shown to clients, from then on.
 pub(crate) fn map_all(dirs: &Dirs) -> io::Result<DiskImage> {
+    sync_dir(&dirs.log)?;
+    sync_dir(&dirs.snapshots)?;
     let snapshots = map_named(&dirs.snapshots, "snapshot.")?;
     let segments = map_named(&dirs.log, "log.")?;
     Ok(DiskImage {
@@ -40,6 +45,8 @@ fn map_named(dir: &Path, prefix: &str) -> io::Result<Vec<(u64, Image)>> {
 
 fn map(path: &Path) -> io::Result<Image> {
     let file = File::open(path)?;
+    // Costs nothing for what is clean already.
+    file.sync_all()?;
     if file.metadata()?.len() == 0 {
         // An empty file cannot be mapped; recovery judges it like any other.
         return Ok(Arc::new(Vec::new()));

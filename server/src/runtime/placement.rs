@@ -120,7 +120,7 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
         loads: Arc::new((0..shards).map(|_| AtomicUsize::new(0)).collect()),
         admission: Arc::new(Mutex::new(Admission::new(
             config.connections_per_address_max,
-            config.connections_max,
+            preflight::clients_max(descriptors, config.connections_max),
         ))),
     };
 
@@ -168,7 +168,8 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
             .push((name, spawned.map_err(|error| cannot("starting an executor")(error.into()))?));
     }
     drop((up, version));
-    host::start(owned.dirs.clone(), descriptors, places.executors[places.core].clone())
+    let (core, admission) = (places.executors[places.core].clone(), places.admission.clone());
+    host::start(owned.dirs.clone(), descriptors, admission, core)
         .map_err(cannot("starting the watch on the machine"))?;
     let silence = Duration::from_millis(config.session_timeout_ms_max.max(0) as u64);
     pulse::start(hearts, silence.max(SILENCE_MIN)).map_err(cannot("starting the pulse"))?;
@@ -342,6 +343,7 @@ fn shard_config(config: &Resolved, shard: ShardId, envi_text: &str) -> ShardConf
         words: config.words.clone(),
         super_digest: config.super_digest.clone(),
         digest_scheme: config.settings.digest_scheme,
+        sasl_expected: config.settings.sasl_scheme,
         skip_acl: config.settings.skip_acl,
         sessionless_ms: config.sessionless_ms,
         version_text: config.version_text.clone(),

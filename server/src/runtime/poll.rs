@@ -179,8 +179,9 @@ impl Ticker {
         };
         let spec = libc::itimerspec { it_interval: spec, it_value: spec };
         // SAFETY: `spec` outlives the call, and the old value is not asked for.
-        let result =
-            unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &spec, std::ptr::null_mut()) };
+        let result = unsafe {
+            libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const spec, std::ptr::null_mut())
+        };
         if result < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -157,10 +157,7 @@ fn warn_if_volatile(dir: &Path) {
 
 /// Tries what every executor will need.
 pub(crate) fn probe_io_uring() -> Result<(), StartError> {
-    let error = match io_uring::IoUring::new(4) {
-        Ok(_) => return Ok(()),
-        Err(error) => error,
-    };
+    let Err(error) = io_uring::IoUring::new(4) else { return Ok(()) };
     Err(StartError::NoRing(match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => "io_uring is blocked on this host, by a container's \
             seccomp profile or by kernel.io_uring_disabled: allow io_uring_setup, io_uring_enter \
@@ -188,6 +185,13 @@ pub(crate) fn raise_descriptor_limit(clients_max: u64) -> Result<u64, StartError
     };
     let want = if clients_max == 0 { DESCRIPTORS_MIN } else { clients_max + SPARE_DESCRIPTORS };
     if have < want { Err(StartError::TooFewDescriptors { have, want }) } else { Ok(have) }
+}
+
+/// Clients that `descriptors` have room for, or fewer if that was configured. They never take the
+/// last ones: a log that cannot open its next segment stops the node.
+pub(crate) fn clients_max(descriptors: u64, configured: u32) -> u32 {
+    let room = u32::try_from(descriptors - SPARE_DESCRIPTORS).unwrap_or(u32::MAX);
+    if configured == 0 { room } else { room.min(configured) }
 }
 
 /// Bytes that nobody can guess.
@@ -280,5 +284,9 @@ mod tests {
         let have = raise_descriptor_limit(0).expect("enough for a test");
         let refused = raise_descriptor_limit(have).expect_err("no room beside the clients");
         assert!(matches!(refused, StartError::TooFewDescriptors { .. }), "{refused}");
+        let table = [(0, DESCRIPTORS_MIN, 256), (9, DESCRIPTORS_MIN, 9), (300, 1 << 40, 300)];
+        for (configured, descriptors, expect) in table {
+            assert_eq!(clients_max(descriptors, configured), expect);
+        }
     }
 }

@@ -294,6 +294,10 @@ impl Listener {
 
     /// The next client, if one waits. At the descriptor limit clients are turned away.
     pub(crate) fn accept(&mut self) -> Option<(TcpStream, SocketAddr)> {
+        if self.spare.is_none() {
+            // Somebody else took the descriptor when it was given up.
+            self.spare = spare();
+        }
         loop {
             let error = match self.listener.accept() {
                 Ok((stream, peer)) => {

@@ -60,6 +60,10 @@ pub struct ShardConfig {
     pub super_digest: Option<Vec<u8>>,
     /// Scheme `digest` exists.
     pub digest_scheme: bool,
+    /// The operator registered a SASL provider. No mechanism is built yet, so an exchange fails
+    /// instead of ending with the empty token of a server without SASL, which some clients take
+    /// for a step and answer for ever.
+    pub sasl_expected: bool,
     /// Access lists are not consulted.
     pub skip_acl: bool,
     /// Close a connection that has no session after this long, ms.
@@ -290,6 +294,11 @@ impl Shard {
     /// True if a change anywhere could concern a watch of this shard.
     pub fn has_watches(&self) -> bool {
         !self.watches.is_empty()
+    }
+
+    /// True if connect requests are taken.
+    pub fn is_serving(&self) -> bool {
+        self.serving
     }
 
     /// Position of the view.

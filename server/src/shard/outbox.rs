@@ -11,6 +11,8 @@ const CUT_BYTES: usize = 64 * 1024;
 pub struct Outbox {
     bytes: Vec<u8>,
     sent: usize,
+    /// Where the last message begins.
+    mark: usize,
 }
 
 impl Outbox {
@@ -34,9 +36,15 @@ impl Outbox {
         self.bytes.capacity()
     }
 
-    /// Where to append.
+    /// Where to append one message.
     pub fn back(&mut self) -> &mut Vec<u8> {
+        self.mark = self.bytes.len();
         &mut self.bytes
+    }
+
+    /// Bytes appended since [`Outbox::back`] was last called; to be asked before anything is sent.
+    pub fn last_bytes(&self) -> usize {
+        self.bytes.len() - self.mark
     }
 
     /// The socket took so many bytes; never more than are pending.
@@ -95,9 +103,11 @@ mod tests {
     fn a_large_buffer_is_given_back_once_empty() {
         let mut outbox = Outbox::default();
         outbox.back().resize(KEEP_BYTES + 1, 0);
+        assert_eq!(outbox.last_bytes(), KEEP_BYTES + 1);
         outbox.sent(KEEP_BYTES + 1);
         assert_eq!(outbox.bytes.capacity(), 0);
         outbox.back().push(1);
+        assert_eq!(outbox.last_bytes(), 1);
         outbox.sent(1);
         assert!(outbox.bytes.capacity() > 0, "a small one is kept");
         outbox.trim();

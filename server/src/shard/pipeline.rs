@@ -67,6 +67,7 @@ enum Ready {
     Authenticated,
     AuthFailed,
     NoSasl,
+    SaslFailed,
     Malformed,
     UnknownOperation,
 }
@@ -329,6 +330,7 @@ impl Shard {
                     }
                 }
             }
+            Ok(Request::Sasl { .. }) if self.config.sasl_expected => Ready::SaslFailed,
             Ok(Request::Sasl { .. }) => Ready::NoSasl,
             Err(_) if header.opcode == OpCode::Sasl.code() => Ready::Malformed,
             Ok(_) | Err(_) => {
@@ -396,7 +398,7 @@ impl Shard {
             };
             let (zxid, _) = ready.answer(first.xid, previous, conn.outbox.back());
             let ms = conn.stats.replied(now.mono, first.received, zxid);
-            self.stats.replied(ms);
+            self.stats.replied(ms, conn.outbox.last_bytes());
         }
         let write = conn.pipeline.pop().expect("the feed answers requests that were submitted");
         let Waiting::Core { number, echo } = write.what else {
@@ -496,7 +498,7 @@ impl Shard {
     fn replied(&mut self, now: Now, slot: u32, received: Mono, zxid: Zxid) {
         let Some(conn) = self.connections.at(slot) else { return };
         let ms = conn.stats.replied(now.mono, received, zxid);
-        self.stats.replied(ms);
+        self.stats.replied(ms, conn.outbox.last_bytes());
         self.dirty(slot);
     }
 
@@ -548,6 +550,10 @@ impl Ready {
             Ready::NoSasl => {
                 reply::sasl(out, xid, None, None);
                 return (Zxid::ZERO, After::Stay);
+            }
+            Ready::SaslFailed => {
+                reply::sasl(out, xid, Some(ErrorCode::AuthFailed), None);
+                return (Zxid::ZERO, After::Close("no SASL mechanism is available"));
             }
             Ready::Malformed => reply::error(out, xid, zxid, ErrorCode::MarshallingError),
             Ready::UnknownOperation => {

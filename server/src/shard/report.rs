@@ -28,6 +28,8 @@ pub(super) struct Stats {
     pub(super) sessionless_expired: u64,
     /// Clients dropped because they do not read.
     pub(super) slow_dropped: u64,
+    /// Bytes of replies, without the length in front.
+    pub(super) response_bytes: Sizes,
     /// Events delivered.
     pub(super) events: u64,
     /// Events that access lists kept back.
@@ -36,12 +38,31 @@ pub(super) struct Stats {
     pub(super) events_caught_up: u64,
 }
 
-impl Stats {
-    /// Counts a reply.
+/// Last, least and greatest of a series of sizes; nothing before the first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sizes {
+    last: u64,
+    min: u64,
+    max: u64,
+}
+
+impl Sizes {
     #[inline]
-    pub(super) fn replied(&mut self, latency_ms: u64) {
+    fn add(&mut self, size: u64) {
+        // No reply is empty.
+        self.min = if self.min == 0 { size } else { self.min.min(size) };
+        self.max = self.max.max(size);
+        self.last = size;
+    }
+}
+
+impl Stats {
+    /// Counts a reply of so many bytes, the length in front included.
+    #[inline]
+    pub(super) fn replied(&mut self, latency_ms: u64, bytes: usize) {
         self.sent += 1;
         self.latency.add(latency_ms);
+        self.response_bytes.add(bytes.saturating_sub(size_of::<u32>()) as u64);
     }
 }
 
@@ -50,12 +71,14 @@ impl Shard {
     pub(super) fn report(&mut self, word: [u8; 4]) -> ShardReport {
         let with_connections = matches!(&word, b"stat" | b"cons" | b"dump");
         let with_watches = matches!(&word, b"wchc" | b"wchp");
+        let with_paths = &word == b"wchs";
         let counts = self.watches.counts();
         let Latency { min, sum, max, count } = self.stats.latency;
         let mut report = ShardReport {
             connections: Vec::new(),
             connection_count: self.connections.len() as u64,
             watches: Vec::new(),
+            watched: if with_paths { self.watches.data_hashes().collect() } else { Vec::new() },
             watch_count: counts.data + counts.child,
             watch_summary: (counts.data_owners, counts.data_paths, counts.data),
             received: self.stats.received,
@@ -88,7 +111,7 @@ impl Shard {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         let stats = &self.stats;
-        vec![
+        let mut all = vec![
             ("auth_failed_count", stats.auth_failed),
             ("bytes_received_count", stats.received_bytes),
             ("connection_request_count", stats.connect_requests),
@@ -98,7 +121,16 @@ impl Shard {
             ("watch_events", stats.events),
             ("watch_events_caught_up", stats.events_caught_up),
             ("watch_events_withheld", stats.events_withheld),
-        ]
+        ];
+        let Sizes { last, min, max } = stats.response_bytes;
+        if max > 0 {
+            all.extend([
+                ("last_client_response_size", last),
+                ("min_client_response_size", min),
+                ("max_client_response_size", max),
+            ]);
+        }
+        all
     }
 }
 

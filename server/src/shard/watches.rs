@@ -251,6 +251,11 @@ impl WatchTable {
         }
     }
 
+    /// The hash of every path in the data table; the same path has the same in every shard.
+    pub fn data_hashes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.places.iter().filter(|place| place.data > 0).map(|place| place.hash)
+    }
+
     /// Every pair of the data table, sorted by path, then in order of registration.
     pub fn data_pairs(&self) -> Vec<(&[u8], u32)> {
         let mut all = Vec::with_capacity(self.counts.data as usize);

@@ -4,8 +4,12 @@
 mod api;
 mod bad_input;
 mod crash;
+mod limits;
 mod node;
 mod ordering;
 mod raw;
 mod sessions;
 mod watches;
+
+// Linked for its side: it lets the foreign client start its tasks on tokio.
+use spawns as _;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use zookeeper_client::{Client, Connector};
 
 /// A running server. Dropping it ends the process.
-pub struct Node {
+pub(crate) struct Node {
     folder: TempDir,
     extra: String,
     child: Option<Child>,
@@ -19,12 +19,12 @@ pub struct Node {
 
 impl Node {
     /// A server with default settings, TTL znodes and all four-letter words allowed.
-    pub fn start() -> Node {
+    pub(crate) fn start() -> Node {
         Node::start_with("")
     }
 
     /// The same with more lines in its configuration file.
-    pub fn start_with(extra: &str) -> Node {
+    pub(crate) fn start_with(extra: &str) -> Node {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut node =
             Node { folder, extra: extra.to_owned(), child: None, address: String::new() };
@@ -37,7 +37,7 @@ impl Node {
     }
 
     /// Starts the process and waits for its ready line.
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         assert!(self.child.is_none(), "one process at a time");
         let data = self.folder.path().join("data");
         let text = format!(
@@ -53,12 +53,13 @@ impl Node {
             .arg("serve")
             .arg("--config")
             .arg(self.config())
+            .env("RUST_LOG", "info")
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the server starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
         let ready = lines
             .by_ref()
             .map_while(Result::ok)
@@ -68,29 +69,29 @@ impl Node {
             .split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
             .find(|word| word.starts_with("127.0.0.1:"))
             .unwrap_or_else(|| panic!("no address in {ready:?}"));
-        self.address = address.to_owned();
+        address.clone_into(&mut self.address);
         // Keep draining, so that the server never blocks on its own output.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
         self.child = Some(child);
     }
 
     /// `host:port` for clients.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    /// Process id.
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().expect("running").id()
-    }
-
     /// Data directory.
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
+    /// Process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("running").id()
+    }
+
     /// Ends the process as a crash would.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -98,7 +99,7 @@ impl Node {
     }
 
     /// Asks the process to stop and returns its exit code.
-    pub fn stop(&mut self) -> Option<i32> {
+    pub(crate) fn stop(&mut self) -> Option<i32> {
         let mut child = self.child.take().expect("running");
         let pid = nix::unistd::Pid::from_raw(child.id() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signal");
@@ -106,19 +107,17 @@ impl Node {
     }
 
     /// A client with a session of its own.
-    pub async fn client(&self) -> Client {
-        self.connector().connect(&self.address).await.expect("the client connects")
+    pub(crate) async fn client(&self) -> Client {
+        Node::connector().connect(&self.address).await.expect("the client connects")
     }
 
     /// For clients with wishes.
-    pub fn connector(&self) -> Connector {
-        let mut connector = Client::connector();
-        connector.session_timeout(Duration::from_secs(10));
-        connector
+    pub(crate) fn connector() -> Connector {
+        Client::connector().with_session_timeout(Duration::from_secs(10))
     }
 
     /// Sends a four-letter word and returns the whole answer.
-    pub fn word(&self, word: &str) -> String {
+    pub(crate) fn word(&self, word: &str) -> String {
         let mut stream = TcpStream::connect(&self.address).expect("connect");
         stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set a timeout");
         stream.write_all(word.as_bytes()).expect("send");
@@ -135,7 +134,7 @@ impl Drop for Node {
 }
 
 /// Runs a story on a small asynchronous runtime, bounded in time.
-pub fn story<F: Future<Output = ()>>(steps: F) {
+pub(crate) fn story<F: Future<Output = ()>>(steps: F) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -10,7 +10,7 @@ fn exists(raw: &mut Raw, path: &str) -> bool {
 }
 
 /// Waits for an event of the server, never for time alone: polls a condition with a deadline.
-fn eventually(what: &str, within: Duration, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, within: Duration, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + within;
     while !condition() {
         assert!(Instant::now() < end, "{what} did not happen within {within:?}");

@@ -59,6 +59,8 @@ fn recursive_watches_see_the_subtree_in_order() {
             let event = persistent.changed().await;
             assert_eq!((event.event_type, event.path.as_str()), (kind, "/p"));
         }
-        recursive.remove().await.expect("removed");
+        drop(recursive);
+        writer.set_data("/p", b"2", None).await.expect("set");
+        assert_eq!(persistent.changed().await.event_type, EventType::NodeDataChanged);
     });
 }

@@ -16,8 +16,20 @@ pub enum Asked {
     Exists(Vec<u8>, bool),
     /// getData.
     GetData(Vec<u8>, bool),
-    /// getChildren2.
+    /// getChildren or getChildren2.
     GetChildren(Vec<u8>, bool),
+    /// getACL.
+    GetAcl(Vec<u8>),
+    /// getEphemerals, of everything.
+    GetEphemerals,
+    /// getAllChildrenNumber.
+    CountAll(Vec<u8>),
+    /// checkWatches of every kind.
+    CheckWatches(Vec<u8>),
+    /// whoAmI.
+    WhoAmI,
+    /// auth.
+    Auth,
     /// Two paths read in one multiRead.
     MultiRead(Vec<u8>, Vec<u8>),
     /// Any write, by the path it is about.
@@ -62,6 +74,8 @@ pub enum Standing {
     Knocking,
     /// In session.
     Attached,
+    /// Has asked a four-letter word and waits for the text.
+    Asking([u8; 4]),
 }
 
 /// One client.
@@ -84,13 +98,17 @@ pub struct Client {
     pub pending: VecDeque<Pending>,
     /// Bytes received and not yet a frame.
     pub inbox: Vec<u8>,
+    /// Proves to be the keeper, who may read private znodes, on every connection.
+    pub keeper: bool,
+    /// The password it has just offered is wrong.
+    pub lying: bool,
     /// Never sends heartbeats.
     pub silent: bool,
     /// True time of the last send, ns.
     pub last_sent: u64,
     /// Watches to restore after a reconnect: data, exist, child, persistent, recursive.
     pub remembered: [Vec<Vec<u8>>; 5],
-    next_xid: i32,
+    pub(crate) next_xid: i32,
     counter: u64,
 }
 
@@ -108,6 +126,8 @@ impl Client {
             last_zxid: Zxid::ZERO,
             pending: VecDeque::new(),
             inbox: Vec::new(),
+            keeper: false,
+            lying: false,
             silent,
             last_sent: 0,
             remembered: Default::default(),
@@ -121,15 +141,16 @@ impl Client {
         &mut self.dice
     }
 
-    /// Bytes of its connect request.
-    pub fn knock(&mut self) -> Vec<u8> {
+    /// Bytes of its connect request, and the timeout it asks for.
+    pub fn knock(&mut self) -> (Vec<u8>, i32) {
         let mut bytes = Vec::new();
+        let timeout_ms = *self.dice.pick(&[1, 4000, 6000, 20_000]);
         let wrong = self.session != SessionId::NONE && self.dice.per_mille(10);
         let password = if wrong { [9; 16] } else { self.password };
         ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: self.last_zxid,
-            timeout_ms: *self.dice.pick(&[1, 4000, 6000, 20_000]),
+            timeout_ms,
             session: self.session,
             password: Some(&password),
             read_only: *self.dice.pick(&[None, Some(false), Some(true)]),
@@ -137,7 +158,17 @@ impl Client {
         .encode(&mut bytes);
         self.inbox.clear();
         self.pending.clear();
+        self.lying = wrong;
         self.standing = Standing::Knocking;
+        (bytes, timeout_ms)
+    }
+
+    /// Claims to be the keeper.
+    pub fn authenticate(&mut self, floor: Zxid) -> Vec<u8> {
+        let xid = self.owe(OpCode::Auth, Asked::Auth, floor);
+        let mut bytes = Vec::new();
+        Request::Auth { kind: 0, scheme: Some(b"digest"), auth: Some(b"keeper:secret") }
+            .encode(xid, &mut bytes);
         bytes
     }
 
@@ -157,10 +188,11 @@ impl Client {
         self.inbox.clear();
     }
 
-    fn owe(&mut self, opcode: OpCode, asked: Asked, floor: Zxid) -> Xid {
+    pub(crate) fn owe(&mut self, opcode: OpCode, asked: Asked, floor: Zxid) -> Xid {
         self.next_xid += 1;
         let xid = match opcode {
             OpCode::Ping => Xid::PING,
+            OpCode::Auth => Xid(-4),
             OpCode::SetWatches2 => Xid::SET_WATCHES,
             _ => Xid(self.next_xid),
         };
@@ -239,10 +271,16 @@ impl Client {
     fn ask_read(&mut self, options: &Options, floor: Zxid, bytes: &mut Vec<u8>) {
         let path = self.path(options);
         let watch = self.dice.per_mille(300);
-        match self.dice.below(4) {
-            0 => {
+        match self.dice.below(8) {
+            4 => self.ask_odd_read(path, floor, bytes),
+            0 | 5 => {
                 let xid = self.owe(OpCode::Exists, Asked::Exists(path.clone(), watch), floor);
                 Request::Exists { path: &path, watch }.encode(xid, bytes);
+            }
+            6 => {
+                let asked = Asked::GetChildren(path.clone(), watch);
+                let xid = self.owe(OpCode::GetChildren, asked, floor);
+                Request::GetChildren { path: &path, watch }.encode(xid, bytes);
             }
             1 => {
                 let asked = Asked::GetChildren(path.clone(), watch);
@@ -266,14 +304,58 @@ impl Client {
         }
     }
 
+    fn ask_odd_read(&mut self, path: Vec<u8>, floor: Zxid, bytes: &mut Vec<u8>) {
+        match self.dice.below(5) {
+            0 => {
+                let xid = self.owe(OpCode::GetAcl, Asked::GetAcl(path.clone()), floor);
+                Request::GetAcl { path: &path }.encode(xid, bytes);
+            }
+            1 => {
+                let xid = self.owe(OpCode::GetEphemerals, Asked::GetEphemerals, floor);
+                Request::GetEphemerals { prefix: None }.encode(xid, bytes);
+            }
+            2 => {
+                let asked = Asked::CountAll(path.clone());
+                let xid = self.owe(OpCode::GetAllChildrenNumber, asked, floor);
+                Request::GetAllChildrenNumber { path: &path }.encode(xid, bytes);
+            }
+            3 => {
+                let asked = Asked::CheckWatches(path.clone());
+                let xid = self.owe(OpCode::CheckWatches, asked, floor);
+                Request::CheckWatches { path: &path, kind: WatcherType::Any }.encode(xid, bytes);
+            }
+            _ => {
+                let xid = self.owe(OpCode::WhoAmI, Asked::WhoAmI, floor);
+                Request::WhoAmI.encode(xid, bytes);
+            }
+        }
+    }
+
+    /// Data of a size that this world plays with.
+    fn padded(&mut self, mut data: Vec<u8>, options: &Options) -> Vec<u8> {
+        if options.data_bytes > data.len() && self.dice.per_mille(300) {
+            let more = self.dice.index(options.data_bytes - data.len());
+            data.resize(data.len() + more, b'.');
+        }
+        data
+    }
+
     fn ask_write(&mut self, options: &Options, floor: Zxid, bytes: &mut Vec<u8>) {
         let mut path = self.path(options);
         self.counter += 1;
         let data = format!("{}-{}", self.session.0 & 0xffff, self.counter).into_bytes();
-        let open = acl::world(model::Perms::ALL);
+        let data = self.padded(data, options);
+        let private = self.dice.per_mille(options.private);
+        let open = if private { private_list() } else { acl::world(model::Perms::ALL) };
         let version = if self.dice.per_mille(200) { self.dice.below(3) as i32 } else { -1 };
-        let choice = self.dice.below(10);
+        let choice = self.dice.below(17);
         let op = match choice {
+            10 => create(&path, &data, &open, CreateMode::Container, false),
+            11 => create(&path, &data, &open, CreateMode::Ttl(1000), false),
+            12 => {
+                path.extend_from_slice(b"/q-");
+                create(&path, &data, &open, CreateMode::Persistent, true)
+            }
             0..=3 => Op::SetData { path: &path, data: Some(&data), version },
             4..=5 => Op::Delete { path: &path, version },
             6 => Op::SetAcl { path: &path, acl: Some(&open), version },
@@ -366,12 +448,24 @@ fn create<'a>(
     mode: CreateMode,
     sequential: bool,
 ) -> Op<'a> {
-    Op::Create(Create {
-        opcode: OpCode::Create,
-        path,
-        data: Some(data),
-        acl: Some(acl),
-        mode,
-        sequential,
-    })
+    let opcode = match mode {
+        CreateMode::Container => OpCode::CreateContainer,
+        CreateMode::Ttl(_) => OpCode::CreateTtl,
+        CreateMode::Persistent if sequential => OpCode::Create2,
+        CreateMode::Persistent | CreateMode::Ephemeral => OpCode::Create,
+    };
+    Op::Create(Create { opcode, path, data: Some(data), acl: Some(acl), mode, sequential })
+}
+
+/// The keeper's identity: the hash is that of `keeper:secret`.
+const KEEPER: &[u8] = b"keeper:fVdK2HwI35pFaNBBBjXpQ3fU3iQ=";
+
+/// An access list under which everybody may do everything but read, and the keeper that too.
+pub fn private_list() -> Vec<u8> {
+    let all = model::Perms::ALL;
+    let blind = model::Perms(all.0 & !model::Perms::READ.0);
+    let entry = |perms, scheme, id| acl::Acl { perms, scheme: Some(scheme), id: Some(id) };
+    let list: [acl::Acl<'_>; 2] =
+        [entry(blind, b"world", b"anyone"), entry(all, b"digest", KEEPER)];
+    acl::encode_list(list.into_iter())
 }

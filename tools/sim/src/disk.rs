@@ -1,7 +1,7 @@
 //! A disk that breaks the way disks break. Files hold what is durable; operations are in flight
 //! until the schedule completes them, and a crash leaves any part of them behind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, SegmentId};
@@ -14,6 +14,24 @@ use crate::swarm::Options;
 
 /// Sector size: the unit in which an interrupted write may be torn.
 const SECTOR: usize = 512;
+/// The unit in which writes and reads go astray.
+const BLOCK: usize = 4096;
+
+/// A write that has reached the file and not the platter.
+struct Unsynced {
+    segment: SegmentId,
+    offset: usize,
+    /// What the platter still holds.
+    before: Vec<u8>,
+}
+
+/// What a starting process meets.
+pub enum Reading {
+    /// The files.
+    Files(DiskImage),
+    /// The operating system refused: the process ends and is started again.
+    Failed,
+}
 
 /// An operation the node asked for.
 struct InFlight {
@@ -27,10 +45,18 @@ pub struct SimDisk {
     segments: BTreeMap<SegmentId, Vec<u8>>,
     snapshots: BTreeMap<Zxid, Vec<u8>>,
     in_flight: Vec<InFlight>,
-    /// Bits were flipped: a refusal to start is now a right answer.
+    /// Written since the last sync of the data.
+    unsynced: Vec<Unsynced>,
+    /// Named since the last sync of the directory.
+    unsynced_names: BTreeSet<SegmentId>,
+    /// Bits were flipped, blocks went astray: a refusal to start is now a right answer.
     damaged: bool,
     /// No space for new segments until this true time, ns.
     full_until: u64,
+    /// Nothing completes before this true time, ns.
+    stalled_until: u64,
+    /// A story wants the next write to fail.
+    fail_next: bool,
     dice: Dice,
 }
 
@@ -41,8 +67,12 @@ impl SimDisk {
             segments: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             in_flight: Vec::new(),
+            unsynced: Vec::new(),
+            unsynced_names: BTreeSet::new(),
             damaged: false,
             full_until: 0,
+            stalled_until: 0,
+            fail_next: false,
             dice,
         }
     }
@@ -53,6 +83,7 @@ impl SimDisk {
         if self.dice.per_mille(options.stall) {
             ready_at = now + self.dice.between(100_000_000, 60_000_000_000);
         }
+        let ready_at = ready_at.max(self.stalled_until);
         self.in_flight.push(InFlight { op, ready_at });
     }
 
@@ -71,16 +102,36 @@ impl SimDisk {
         self.damaged
     }
 
+    /// Every write in flight and to come takes until this true time, ns.
+    pub fn stall_until(&mut self, until: u64) {
+        for flight in &mut self.in_flight {
+            flight.ready_at = flight.ready_at.max(until);
+        }
+        self.stalled_until = until;
+    }
+
+    /// The next write fails.
+    pub fn fail_next_write(&mut self) {
+        self.fail_next = true;
+    }
+
     /// Heals what can heal: space returns, stalled operations go on.
     pub fn heal(&mut self, now: u64) {
         self.full_until = 0;
+        self.stalled_until = 0;
         for flight in &mut self.in_flight {
             flight.ready_at = flight.ready_at.min(now);
         }
     }
 
     /// Completes one of the ready operations, in any order.
-    pub fn complete(&mut self, now: u64, options: &Options, faults: bool) -> Option<DiskDone> {
+    /// If it was a snapshot, the version that was written comes with it.
+    pub fn complete(
+        &mut self,
+        now: u64,
+        options: &Options,
+        faults: bool,
+    ) -> Option<(DiskDone, Option<engine::Version>)> {
         let ready: Vec<usize> = (0..self.in_flight.len())
             .filter(|&index| self.in_flight[index].ready_at <= now)
             .collect();
@@ -88,11 +139,19 @@ impl SimDisk {
             return None;
         }
         let flight = self.in_flight.remove(ready[self.dice.index(ready.len())]);
-        Some(self.finish(flight.op, now, options, faults))
+        let version = match &flight.op {
+            DiskOp::WriteSnapshot { version, .. } => Some(version.clone()),
+            _ => None,
+        };
+        let done = self.finish(flight.op, now, options, faults);
+        let written = version.filter(|_| done.result.is_ok());
+        Some((done, written))
     }
 
     fn finish(&mut self, op: DiskOp, now: u64, options: &Options, faults: bool) -> DiskDone {
-        let fails = faults && self.dice.per_mille(options.disk_error);
+        let write = matches!(op, DiskOp::WriteSegment { .. });
+        let fails = (write && std::mem::take(&mut self.fail_next))
+            || (faults && self.dice.per_mille(options.disk_error));
         let fault = |what: &str, out_of_space| {
             Err(DiskFault { out_of_space, cause: format!("{what}: simulated fault") })
         };
@@ -105,6 +164,8 @@ impl SimDisk {
                     (token, fault("prepare segment", true))
                 } else {
                     self.segments.insert(segment, vec![0; bytes as usize]);
+                    self.unsynced_names.insert(segment);
+                    self.sync_directory();
                     (token, Ok(DiskFact::Done))
                 }
             }
@@ -114,10 +175,11 @@ impl SimDisk {
                     self.tear(segment, offset, data.as_slice());
                     (token, fault("write segment", false))
                 } else {
-                    let file =
-                        self.segments.get_mut(&segment).expect("writes go to prepared files");
-                    let at = offset as usize;
-                    file[at..at + data.len()].copy_from_slice(data.as_slice());
+                    let astray = faults && self.dice.per_mille(options.misdirected);
+                    let offset =
+                        if astray { self.stray(segment, offset, data.len()) } else { offset };
+                    self.write(segment, offset as usize, data.as_slice());
+                    self.sync_data();
                     (token, Ok(DiskFact::Done))
                 }
             }
@@ -149,6 +211,32 @@ impl SimDisk {
         DiskDone { token, result }
     }
 
+    fn write(&mut self, segment: SegmentId, at: usize, data: &[u8]) {
+        let file = self.segments.get_mut(&segment).expect("writes go to prepared files");
+        let place = &mut file[at..at + data.len()];
+        self.unsynced.push(Unsynced { segment, offset: at, before: place.to_vec() });
+        place.copy_from_slice(data);
+    }
+
+    /// Everything written is on the platter.
+    fn sync_data(&mut self) {
+        self.unsynced.clear();
+    }
+
+    /// Every name is on the platter.
+    fn sync_directory(&mut self) {
+        self.unsynced_names.clear();
+    }
+
+    /// Another place in the same file that such a write may land on by mistake.
+    fn stray(&mut self, segment: SegmentId, offset: u64, len: usize) -> u64 {
+        let bytes = self.segments.get(&segment).map_or(0, Vec::len);
+        let places = bytes.saturating_sub(len) / BLOCK + 1;
+        self.damaged = true;
+        let place = (self.dice.index(places) * BLOCK) as u64;
+        if place == offset { 0 } else { place }
+    }
+
     /// Writes any subset of the sectors.
     fn tear(&mut self, segment: SegmentId, offset: u64, data: &[u8]) {
         let Some(file) = self.segments.get_mut(&segment) else { return };
@@ -173,6 +261,7 @@ impl SimDisk {
                 DiskOp::WriteSegment { segment, offset, data, .. } => {
                     self.tear(segment, offset, data.as_slice());
                 }
+                // Named, and the directory perhaps not synced.
                 DiskOp::PrepareSegment { segment, bytes, .. } => {
                     if self.dice.per_mille(300) {
                         self.segments.insert(segment, vec![0; bytes as usize]);
@@ -188,10 +277,25 @@ impl SimDisk {
                         self.snapshots.remove(&zxid);
                     }
                 }
-                // Temporary names vanish: recovery never looks at them.
-                DiskOp::WriteSnapshot { .. }
-                | DiskOp::ReplaceFile { .. }
-                | DiskOp::MeasureSpace { .. } => {}
+                // Under its name it is whole; a temporary name vanishes.
+                DiskOp::WriteSnapshot { version, .. } => {
+                    if self.dice.per_mille(200) {
+                        self.snapshots.insert(version.zxid(), write_snapshot(version));
+                    }
+                }
+                DiskOp::ReplaceFile { .. } | DiskOp::MeasureSpace { .. } => {}
+            }
+        }
+        for lost in std::mem::take(&mut self.unsynced).into_iter().rev() {
+            if self.dice.per_mille(500)
+                && let Some(file) = self.segments.get_mut(&lost.segment)
+            {
+                file[lost.offset..lost.offset + lost.before.len()].copy_from_slice(&lost.before);
+            }
+        }
+        for lost in std::mem::take(&mut self.unsynced_names) {
+            if self.dice.per_mille(500) {
+                self.segments.remove(&lost);
             }
         }
         if self.dice.per_mille(options.rot) {
@@ -220,13 +324,53 @@ impl SimDisk {
         }
     }
 
-    /// What a starting process finds.
+    /// What a starting process finds, or that it finds nothing.
+    pub fn read(&mut self, options: &Options, faults: bool) -> Reading {
+        if faults && self.dice.per_mille(options.read_error) {
+            return Reading::Failed;
+        }
+        let astray = faults && self.dice.per_mille(options.misread);
+        let mut image = self.image();
+        if astray {
+            self.misread(&mut image);
+        }
+        Reading::Files(image)
+    }
+
+    /// What the files hold.
     pub fn image(&self) -> DiskImage {
         let image = |bytes: &Vec<u8>| -> engine::recover::Image { Arc::new(bytes.clone()) };
         DiskImage {
             snapshots: self.snapshots.iter().map(|(zxid, file)| (*zxid, image(file))).collect(),
             segments: self.segments.iter().map(|(id, file)| (*id, image(file))).collect(),
         }
+    }
+
+    /// One block comes from another place of the same file.
+    fn misread(&mut self, image: &mut DiskImage) {
+        let snapshot = self.dice.per_mille(300);
+        let files: Vec<&mut engine::recover::Image> = if snapshot {
+            image.snapshots.iter_mut().map(|(_, file)| file).collect()
+        } else {
+            image.segments.iter_mut().map(|(_, file)| file).collect()
+        };
+        let count = files.len();
+        let chosen = self.dice.index(count);
+        let Some(file) = files.into_iter().nth(chosen) else { return };
+        let mut bytes = (**file).as_ref().to_vec();
+        let blocks = bytes.len() / BLOCK;
+        if blocks < 2 {
+            return;
+        }
+        let (to, from) = (self.dice.index(blocks) * BLOCK, self.dice.index(blocks) * BLOCK);
+        bytes.copy_within(from..from + BLOCK, to);
+        *file = Arc::new(bytes);
+        self.damaged = true;
+    }
+
+    /// The newest snapshot as a file, and its zxid.
+    pub fn newest_snapshot(&self) -> Option<(Zxid, &Vec<u8>)> {
+        self.snapshots.last_key_value().map(|(zxid, bytes)| (*zxid, bytes))
     }
 
     /// Snapshots on the disk.

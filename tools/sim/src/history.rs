@@ -16,6 +16,10 @@ pub struct Changed {
     pub change: Change,
     /// Where.
     pub path: Vec<u8>,
+    /// Only the keeper may see it.
+    pub private: bool,
+    /// Only the keeper may see what it does to its parent's children.
+    pub private_parent: bool,
 }
 
 /// The committed history of one ensemble.
@@ -32,6 +36,14 @@ pub struct History {
     /// When each session was last heard from (or could have been, had the server not been at
     /// fault), true time in ns.
     pub heard: BTreeMap<SessionId, u64>,
+    /// The longest silence of each session that it broke again. Its end may have been decided
+    /// then, and wait in a log that stands still: what is heard later does not undo that
+    /// (`zab-wire` F-29a).
+    pub silences: BTreeMap<SessionId, u64>,
+    /// Clients that prove to be the keeper.
+    pub keepers: std::collections::BTreeSet<usize>,
+    /// Least timeout that anybody asked for who attached to a session again, ms.
+    pub asked_ms: BTreeMap<SessionId, i32>,
     /// Sessions whose clients asked to close them.
     pub closing: std::collections::BTreeSet<SessionId>,
     /// True time, ns.
@@ -44,10 +56,28 @@ impl History {
         for segment in &batch.segments {
             for effect in &segment.effects.list {
                 let path = segment.effects.path(&effect.path).to_vec();
-                self.changes.push(Changed { zxid: effect.zxid, change: effect.change, path });
+                self.changes.push(Changed {
+                    zxid: effect.zxid,
+                    change: effect.change,
+                    path,
+                    private: effect.acl.is_some(),
+                    private_parent: effect.parent_acl.is_some(),
+                });
+            }
+            // A new session's client can know of it from now on.
+            for session in segment.version.tables().sessions.keys() {
+                self.heard.entry(*session).or_insert(self.now);
             }
             self.published = segment.version.zxid();
             self.versions.insert(segment.version.zxid(), segment.version.clone());
+        }
+    }
+
+    /// A session was heard from.
+    pub fn hear(&mut self, session: SessionId) {
+        if let Some(before) = self.heard.insert(session, self.now) {
+            let longest = self.silences.entry(session).or_default();
+            *longest = self.now.saturating_sub(before).max(*longest);
         }
     }
 
@@ -56,6 +86,7 @@ impl History {
     pub fn recover(&mut self, version: &Version) {
         self.published = version.zxid();
         self.versions.insert(version.zxid(), version.clone());
+        self.silences.clear();
         for session in version.tables().sessions.keys() {
             self.heard.insert(*session, self.now);
         }

@@ -14,6 +14,8 @@ pub mod disk;
 pub mod history;
 pub mod network;
 pub mod node;
+pub mod shrink;
+pub mod story;
 pub mod swarm;
 pub mod trace;
 pub mod world;

@@ -1,10 +1,13 @@
-//! `cargo sim`: runs seeds, replays one, proves determinism.
+//! `cargo sim`: runs seeds, replays one, shrinks one that fails, proves determinism.
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use sim::world::World;
+use sim::shrink::{self, Changes};
+use sim::swarm::Options;
+use sim::world::{Summary, Violation, World};
 
 /// Runs the whole node in a seeded world that breaks disks, networks, clocks and schedules.
 #[derive(Parser)]
@@ -13,9 +16,9 @@ struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     /// How many seeds to run.
-    #[arg(long, default_value_t = 100)]
-    seeds: u64,
-    /// The first seed; alone with --trace: the one to show.
+    #[arg(long)]
+    seeds: Option<u64>,
+    /// The first seed; without --seeds the only one.
     #[arg(long)]
     seed: Option<u64>,
     /// Print the score of the seed, one line per event.
@@ -24,6 +27,12 @@ struct Arguments {
     /// Stop after this many seconds, however many seeds are left.
     #[arg(long)]
     seconds: Option<u64>,
+    /// Stop after so many seeds that failed.
+    #[arg(long, default_value_t = 10)]
+    failures: u64,
+    /// Change an option of the world, as the shrinker prints them: name=value.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    set: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -34,26 +43,81 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         seeds: u64,
     },
+    /// Finds a smaller world in which a failing seed still breaks the same guarantee.
+    Shrink {
+        /// Which seed.
+        #[arg(long)]
+        seed: u64,
+    },
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Some(Command::Meta { seeds }) = arguments.command {
-        return meta(seeds);
+    println!("sim {}, commit {}", env!("CARGO_PKG_VERSION"), commit());
+    let mut changes = Changes::new();
+    for words in &arguments.set {
+        let Some((name, Ok(value))) =
+            words.split_once('=').map(|(name, value)| (name, value.parse()))
+        else {
+            println!("--set wants name=number, not {words}");
+            return ExitCode::FAILURE;
+        };
+        changes.push((name.to_owned(), value));
+    }
+    match arguments.command {
+        Some(Command::Meta { seeds }) => return meta(seeds),
+        Some(Command::Shrink { seed }) => return smallest(seed),
+        None => {}
     }
     if let (Some(seed), true) = (arguments.seed, arguments.trace) {
-        return show(seed);
+        return show(seed, &changes);
     }
     let first = arguments.seed.unwrap_or(0);
-    let count =
-        if arguments.seed.is_some() && arguments.seeds == 100 { 1 } else { arguments.seeds };
-    swarm(first, count, arguments.seconds)
+    let count = arguments.seeds.unwrap_or(if arguments.seed.is_some() { 1 } else { 100 });
+    swarm(first, count, arguments.seconds, arguments.failures, &changes)
 }
 
-fn show(seed: u64) -> ExitCode {
-    println!("seed {seed}, version {}", env!("CARGO_PKG_VERSION"));
-    let mut world = World::new(seed, true);
-    let ended = world.run();
+/// What is checked out here, if this is a checkout.
+fn commit() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());
+    let git = |name: &str| {
+        let output = std::process::Command::new("git").args(["rev-parse", name]).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    option_env!("RINGKEEPER_COMMIT")
+        .map(str::to_owned)
+        .or_else(|| git("HEAD"))
+        .or_else(|| read(".git/HEAD"))
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn build(seed: u64, changes: &Changes, keep_trace: bool) -> World {
+    let change = |options: &mut Options| {
+        for (name, value) in changes {
+            assert!(options.set(name, *value), "there is no option {name}");
+        }
+    };
+    World::changed(seed, &change, keep_trace)
+}
+
+/// Runs a world; a panic of the product is a violation too.
+fn run(world: &mut World) -> Result<Summary, Violation> {
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| world.run()));
+    ended.unwrap_or_else(|panic| {
+        let words = panic
+            .downcast_ref::<String>()
+            .cloned()
+            .or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()))
+            .unwrap_or_default();
+        Err(Violation { checker: "no_panic".to_owned(), words, step: world.step() })
+    })
+}
+
+fn show(seed: u64, changes: &Changes) -> ExitCode {
+    println!("seed {seed}");
+    let mut world = build(seed, changes, true);
+    let ended = run(&mut world);
     for line in world.trace.lines() {
         println!("{line}");
     }
@@ -70,8 +134,14 @@ fn show(seed: u64) -> ExitCode {
     }
 }
 
-fn swarm(first: u64, count: u64, seconds: Option<u64>) -> ExitCode {
-    println!("seeds {first} to {}, version {}", first + count - 1, env!("CARGO_PKG_VERSION"));
+fn swarm(
+    first: u64,
+    count: u64,
+    seconds: Option<u64>,
+    failures: u64,
+    changes: &Changes,
+) -> ExitCode {
+    println!("seeds {first} to {}", first + count.max(1) - 1);
     let start = Instant::now();
     let (mut events, mut simulated, mut ran, mut failed) = (0, 0, 0, 0);
     for seed in first..first + count {
@@ -79,7 +149,7 @@ fn swarm(first: u64, count: u64, seconds: Option<u64>) -> ExitCode {
             break;
         }
         ran += 1;
-        match World::new(seed, false).run() {
+        match run(&mut build(seed, changes, false)) {
             Ok(summary) => {
                 events += summary.events;
                 simulated += summary.simulated_ns;
@@ -88,7 +158,7 @@ fn swarm(first: u64, count: u64, seconds: Option<u64>) -> ExitCode {
                 failed += 1;
                 println!("seed {seed} event {}: {}", violation.step, violation.checker);
                 println!("  {}", violation.words);
-                if failed >= 10 {
+                if failed >= failures {
                     break;
                 }
             }
@@ -96,22 +166,36 @@ fn swarm(first: u64, count: u64, seconds: Option<u64>) -> ExitCode {
     }
     let wall = start.elapsed().as_secs_f64();
     println!(
-        "{ran} seeds, {failed} failed, {:.0} s: {:.0} events/s, {:.1} simulated s per s",
-        wall,
+        "{ran} seeds, {failed} failed, {wall:.0} s: {events} events, {:.0} events/s, {:.1} \
+         simulated s per s",
         events as f64 / wall,
         simulated as f64 / 1e9 / wall
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+fn smallest(seed: u64) -> ExitCode {
+    let violation_of = |changes: &Changes| run(&mut build(seed, changes, false)).err();
+    let Some(found) = shrink::shrink(&violation_of) else {
+        println!("seed {seed} is clean");
+        return ExitCode::SUCCESS;
+    };
+    let set: Vec<String> =
+        found.changes.iter().map(|(name, value)| format!("--set {name}={value}")).collect();
+    println!("{} at event {}: {}", found.checker, found.step, found.words);
+    println!("options: {:?}", build(seed, &found.changes, false).options());
+    println!("sim --seed {seed} --trace {}", set.join(" "));
+    ExitCode::FAILURE
+}
+
 fn meta(seeds: u64) -> ExitCode {
     for seed in 0..seeds {
-        let run = || {
+        let once = || {
             let mut world = World::new(seed, true);
-            let ended = world.run();
+            let ended = run(&mut world);
             (world.trace.lines().to_vec(), ended)
         };
-        let (first, second) = (run(), run());
+        let (first, second) = (once(), once());
         if first != second {
             let at = first.0.iter().zip(&second.0).position(|(a, b)| a != b);
             println!("seed {seed} differs from itself at line {at:?}");

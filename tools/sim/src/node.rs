@@ -2,17 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use engine::Version;
 use engine::draft::Settings;
 use engine::log::LogSettings;
-use engine::recover::{Inline, RecoverError, recover};
+use engine::recover::{DiskImage, Inline, RecoverError, recover};
 use model::{Mono, Now, ServerId, Zxid};
 use server::core::{Core, CoreConfig, CoreInput, CoreOutputs};
 use server::feed::{Subscriber, feed};
 use server::link::{ConnId, ShardId, ToCore, ToShard};
 use server::shard::{Shard, ShardConfig, ShardOutputs};
 
-use crate::disk::SimDisk;
+use crate::disk::{Reading, SimDisk};
 use crate::swarm::Options;
+
+/// Least session timeout, ms.
+pub const TIMEOUT_MS_MIN: i32 = 4000;
+/// Greatest session timeout, ms.
+pub const TIMEOUT_MS_MAX: i32 = 40_000;
 
 /// A shard with its links and the network connections it owns.
 pub struct ShardSlot {
@@ -64,14 +70,18 @@ pub struct Node {
     pub refused: bool,
     /// Starts so far.
     pub starts: u64,
+    /// Crashes that a restart loop has still in store.
+    pub loop_left: u32,
 }
 
 /// What a start yields.
 pub enum Started {
     /// It runs, from this version.
-    Running(engine::Version),
+    Running(Version),
     /// Its disk cannot be trusted.
     Refused(RecoverError),
+    /// Its disk could not be read; it is started again later.
+    Failed,
 }
 
 impl Node {
@@ -85,6 +95,7 @@ impl Node {
             wall_error_ms: 0,
             refused: false,
             starts: 0,
+            loop_left: 0,
         }
     }
 
@@ -101,16 +112,20 @@ impl Node {
     }
 
     /// Starts the process from what the disk holds.
-    pub fn start(&mut self, true_ns: u64, options: &Options, out: &mut CoreOutputs) -> Started {
-        let settings =
-            Settings { extended_types: true, hash_seed: self.starts, ..Settings::default() };
-        let log = LogSettings {
-            segment_bytes: options.segment_bytes,
-            writes_max: options.log_writes,
-            log_id: 1,
-        };
+    pub fn start(
+        &mut self,
+        true_ns: u64,
+        options: &Options,
+        faults: bool,
+        out: &mut CoreOutputs,
+    ) -> Started {
+        let settings = settings(self.starts);
+        let log = log_settings(options);
         self.starts += 1;
-        let mut recovered = match recover(&self.disk.image(), settings.clone(), log, &Inline) {
+        let Reading::Files(image) = self.disk.read(options, faults) else {
+            return Started::Failed;
+        };
+        let mut recovered = match recover(&image, settings.clone(), log, &Inline) {
             Ok(recovered) => recovered,
             Err(error) => {
                 self.refused = true;
@@ -126,12 +141,12 @@ impl Node {
             server: ServerId(1),
             shards: options.shards,
             tick_ms: 2000,
-            session_timeout_ms_min: 4000,
-            session_timeout_ms_max: 40_000,
+            session_timeout_ms_min: TIMEOUT_MS_MIN,
+            session_timeout_ms_max: TIMEOUT_MS_MAX,
             settings,
             session_secret: [7; 32],
             zookeeper_passwords: false,
-            container_check_ms: 60_000,
+            container_check_ms: 2000,
             container_per_minute: 10_000,
             container_never_used_ms: 0,
             snapshot_entries: options.snapshot_entries,
@@ -162,6 +177,20 @@ impl Node {
     }
 }
 
+fn settings(seed: u64) -> Settings {
+    Settings { extended_types: true, hash_seed: seed, ..Settings::default() }
+}
+
+fn log_settings(options: &Options) -> LogSettings {
+    LogSettings { segment_bytes: options.segment_bytes, writes_max: options.log_writes, log_id: 1 }
+}
+
+/// The state that these files make, without starting anything.
+pub fn replay(image: &DiskImage, options: &Options) -> Result<Version, RecoverError> {
+    let recovered = recover(image, settings(0), log_settings(options), &Inline);
+    recovered.map(|mut recovered| recovered.draft.freeze())
+}
+
 fn shard_config(index: usize) -> ShardConfig {
     ShardConfig {
         shard: ShardId(index as u16),
@@ -169,6 +198,7 @@ fn shard_config(index: usize) -> ShardConfig {
         words: None,
         super_digest: None,
         digest_scheme: true,
+        sasl_expected: false,
         skip_acl: false,
         sessionless_ms: 10_000,
         version_text: "3.9.5-sim".to_owned(),

@@ -16,6 +16,8 @@ pub struct Options {
     pub depth: usize,
     /// Paths that the workload plays with.
     pub paths: u64,
+    /// Most bytes of a znode's data.
+    pub data_bytes: usize,
     /// Batches the feed can hold.
     pub feed_slots: usize,
     /// Log segment size, bytes.
@@ -48,6 +50,29 @@ pub struct Options {
     pub disk_full: u32,
     /// Chance, at a crash, that a bit of a file is found flipped at restart.
     pub rot: u32,
+    /// Chance that a write lands in another place of its file.
+    pub misdirected: u32,
+    /// Chance, at a start, that a block is read from another place of its file.
+    pub misread: u32,
+    /// Chance, at a start, that reading fails and the process ends again.
+    pub read_error: u32,
+    /// Chance, at a crash, that the next few starts are cut short too.
+    pub restart_loop: u32,
+    /// Chance, per event, that a connection stops carrying bytes, one way or both, and for how
+    /// long at most, ms.
+    pub partition: u32,
+    /// Longest such time, ms.
+    pub partition_ms: u64,
+    /// Chance that a connection is slow: a few bytes at a time.
+    pub slow_link: u32,
+    /// Chance that a client that vanishes leaves a half-open connection.
+    pub half_open: u32,
+    /// Chance that a client that connects takes over another one's session.
+    pub steal: u32,
+    /// Chance that a client that connects asks a four-letter word instead.
+    pub words: u32,
+    /// Chance that a created znode may be read by some clients only.
+    pub private: u32,
     /// Chance that bytes in flight are delivered in small pieces.
     pub pieces: u32,
     /// Wall clock jumps by up to this, ms.
@@ -59,6 +84,26 @@ pub struct Options {
 }
 
 impl Options {
+    /// A world without faults and with little in it, for stories.
+    pub fn calm(clients: usize, shards: u16) -> Options {
+        let mut calm = Options::draw(&mut Dice::new(0));
+        for name in Options::FAULTS {
+            calm.set(name, 0);
+        }
+        for (name, value) in Options::SMALLEST {
+            calm.set(name, *value);
+        }
+        Options {
+            clients,
+            shards,
+            segment_bytes: 128 << 10,
+            jump: 50,
+            jump_ms: 500,
+            log_writes: 2,
+            ..calm
+        }
+    }
+
     /// Draws a world.
     pub fn draw(dice: &mut Dice) -> Options {
         let often = |dice: &mut Dice, of: &[u32]| *dice.pick(of);
@@ -68,6 +113,7 @@ impl Options {
             clients: dice.between(1, 6) as usize,
             depth: *dice.pick(&[1, 4, 16]),
             paths: *dice.pick(&[3, 8, 30]),
+            data_bytes: *dice.pick(&[20, 20, 20, 2000, 30_000]),
             feed_slots: *dice.pick(&[4, 16, 64]),
             segment_bytes: *dice.pick(&[64 << 10, 128 << 10, 1 << 20]),
             log_writes: dice.between(1, 4) as usize,
@@ -84,6 +130,17 @@ impl Options {
             disk_error: often(dice, &[0, 0, 0, 3]),
             disk_full: often(dice, &[0, 0, 100]),
             rot: often(dice, &[0, 0, 0, 0, 300]),
+            misdirected: often(dice, &[0, 0, 0, 0, 0, 0, 0, 5]),
+            misread: often(dice, &[0, 0, 0, 0, 0, 0, 0, 200]),
+            read_error: often(dice, &[0, 0, 200]),
+            restart_loop: often(dice, &[0, 0, 300]),
+            partition: often(dice, &[0, 0, 2, 10]),
+            partition_ms: *dice.pick(&[50, 2000, 20_000]),
+            slow_link: often(dice, &[0, 0, 200]),
+            half_open: often(dice, &[0, 300]),
+            steal: often(dice, &[0, 0, 100]),
+            words: often(dice, &[0, 0, 100]),
+            private: often(dice, &[0, 0, 300]),
             pieces: often(dice, &[0, 300, 1000]),
             wall_jump_ms: *dice.pick(&[0, 0, 10_000]),
             clock_fast_ppm: *dice.pick(&[0, 50, 500]),
@@ -96,4 +153,88 @@ impl Options {
             ],
         }
     }
+
+    /// Changes one number by name; false if there is none of that name.
+    pub fn set(&mut self, name: &str, value: u64) -> bool {
+        match name {
+            "events" => self.events = value,
+            "shards" => self.shards = value as u16,
+            "clients" => self.clients = value as usize,
+            "depth" => self.depth = value as usize,
+            "paths" => self.paths = value,
+            "data_bytes" => self.data_bytes = value as usize,
+            "feed_slots" => self.feed_slots = value as usize,
+            "segment_bytes" => self.segment_bytes = value,
+            "log_writes" => self.log_writes = value as usize,
+            "snapshot_entries" => self.snapshot_entries = value,
+            "jump" => self.jump = value as u32,
+            "jump_ms" => self.jump_ms = value,
+            "disconnect" => self.disconnect = value as u32,
+            "rubbish" => self.rubbish = value as u32,
+            "silent_client" => self.silent_client = value as u32,
+            "crash" => self.crash = value as u32,
+            "pause" => self.pause = value as u32,
+            "pause_ms" => self.pause_ms = value,
+            "stall" => self.stall = value as u32,
+            "disk_error" => self.disk_error = value as u32,
+            "disk_full" => self.disk_full = value as u32,
+            "rot" => self.rot = value as u32,
+            "misdirected" => self.misdirected = value as u32,
+            "misread" => self.misread = value as u32,
+            "read_error" => self.read_error = value as u32,
+            "restart_loop" => self.restart_loop = value as u32,
+            "partition" => self.partition = value as u32,
+            "partition_ms" => self.partition_ms = value,
+            "slow_link" => self.slow_link = value as u32,
+            "half_open" => self.half_open = value as u32,
+            "steal" => self.steal = value as u32,
+            "words" => self.words = value as u32,
+            "private" => self.private = value as u32,
+            "pieces" => self.pieces = value as u32,
+            "wall_jump_ms" => self.wall_jump_ms = value,
+            "clock_fast_ppm" => self.clock_fast_ppm = value,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Names of what can be switched off with [`Options::set`] and zero.
+    pub const FAULTS: &[&str] = &[
+        "crash",
+        "pause",
+        "stall",
+        "disk_error",
+        "disk_full",
+        "rot",
+        "misdirected",
+        "misread",
+        "read_error",
+        "restart_loop",
+        "partition",
+        "slow_link",
+        "half_open",
+        "steal",
+        "words",
+        "private",
+        "pieces",
+        "wall_jump_ms",
+        "clock_fast_ppm",
+        "disconnect",
+        "rubbish",
+        "silent_client",
+        "jump",
+    ];
+
+    /// Names and values with which a world is smaller than most.
+    pub const SMALLEST: &[(&str, u64)] = &[
+        ("shards", 1),
+        ("clients", 1),
+        ("clients", 2),
+        ("depth", 1),
+        ("paths", 3),
+        ("data_bytes", 20),
+        ("log_writes", 1),
+        ("feed_slots", 64),
+        ("snapshot_entries", 1_000_000),
+    ];
 }

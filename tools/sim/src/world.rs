@@ -4,23 +4,31 @@
 
 use std::collections::BTreeMap;
 
-use model::{SessionId, Zxid};
-use protocol::{Answer, ConnectResponse, ServerFrame, Split};
+use engine::Version;
+use engine::recover::DiskImage;
+use model::SessionId;
 use server::core::{CoreInput, CoreOutputs};
 use server::shard::{ShardInput, ShardOutputs};
 
-use crate::checkers::{self, Checker, Seen};
-use crate::client::{Asked, Client, Standing};
+use crate::checkers::{self, Checker, Converges, Seen};
+use crate::client::{Client, Standing};
 use crate::dice::Dice;
 use crate::disk::SimDisk;
 use crate::history::History;
 use crate::network::{Link, PIPE_BYTES, take};
-use crate::node::{Node, Started};
+use crate::node::{self, Node, Started};
+use crate::story::Told;
 use crate::swarm::Options;
 use crate::trace::Trace;
 
+mod clients;
+
 /// Time between ticks of an awake actor, ns.
 const TICK_NS: u64 = 50_000_000;
+/// Chance of a crash, per event, in a restart loop.
+const LOOP_CRASH: u32 = 50;
+/// Bytes that a slow connection carries at a time.
+const SLOW_BYTES: usize = 8;
 
 /// What broke, in which step.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -71,25 +79,32 @@ enum Event {
 
 /// The world.
 pub struct World {
-    options: Options,
-    dice: Dice,
+    pub(crate) options: Options,
+    pub(crate) dice: Dice,
     /// True time, ns.
-    now: u64,
-    step: u64,
-    node: Node,
-    clients: Vec<Client>,
-    links: BTreeMap<usize, Link>,
-    next_link: usize,
-    history: History,
-    checkers: Vec<Box<dyn Checker>>,
+    pub(crate) now: u64,
+    pub(crate) step: u64,
+    pub(crate) node: Node,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) links: BTreeMap<usize, Link>,
+    pub(crate) next_link: usize,
+    pub(crate) history: History,
+    pub(crate) checkers: Vec<Box<dyn Checker>>,
+    pub(crate) converges: Converges,
     /// The score.
     pub trace: Trace,
-    faults: bool,
-    disk_failed: bool,
-    summary: Summary,
+    pub(crate) faults: bool,
+    pub(crate) disk_failed: bool,
+    /// Clients say only what a story has them say.
+    pub(crate) scripted: bool,
+    /// Clients that a story wants connected.
+    pub(crate) wanted: Vec<bool>,
+    /// What each client was told, in a story.
+    pub(crate) told: Vec<Vec<Told>>,
+    pub(crate) summary: Summary,
 }
 
-type Outcome = Result<(), Violation>;
+pub(crate) type Outcome = Result<(), Violation>;
 
 impl World {
     /// The world of a seed.
@@ -99,19 +114,39 @@ impl World {
         World::with(options, dice, keep_trace)
     }
 
+    /// The world of a seed with other options.
+    pub fn changed(seed: u64, change: &dyn Fn(&mut Options), keep_trace: bool) -> World {
+        let mut dice = Dice::new(seed);
+        let mut options = Options::draw(&mut dice);
+        change(&mut options);
+        World::with(options, dice, keep_trace)
+    }
+
     /// A world of chosen kind.
     pub fn with(options: Options, mut dice: Dice, keep_trace: bool) -> World {
-        let clients = (0..options.clients).map(|_| Client::new(dice.fork(), &options)).collect();
+        let mut clients: Vec<Client> =
+            (0..options.clients).map(|_| Client::new(dice.fork(), &options)).collect();
+        let mut history = History::default();
+        if options.private > 0 {
+            for (index, client) in clients.iter_mut().enumerate().skip(1).step_by(2) {
+                client.keeper = true;
+                history.keepers.insert(index);
+            }
+        }
         let mut world = World {
             node: Node::new(SimDisk::new(dice.fork())),
             clients,
             links: BTreeMap::new(),
             next_link: 0,
-            history: History::default(),
+            history,
             checkers: checkers::all(),
+            converges: Converges::default(),
             trace: Trace::new(keep_trace),
             faults: true,
             disk_failed: false,
+            scripted: false,
+            wanted: vec![true; options.clients],
+            told: vec![Vec::new(); options.clients],
             summary: Summary::default(),
             options,
             dice,
@@ -128,12 +163,16 @@ impl World {
         &self.options
     }
 
+    /// Events so far.
+    pub fn step(&self) -> u64 {
+        self.step
+    }
+
     /// Runs the safety phase with faults, then heals everything and demands service.
     pub fn run(&mut self) -> Result<Summary, Violation> {
         for _ in 0..self.options.events {
             self.one()?;
         }
-        self.faults = false;
         self.converge()?;
         self.summary.events = self.step;
         self.summary.simulated_ns = self.now;
@@ -142,41 +181,42 @@ impl World {
         Ok(self.summary)
     }
 
-    /// After healing, every client must get a session and an answer to a write and a read.
+    /// After healing, every client must get a session and answers to writes and reads.
     fn converge(&mut self) -> Outcome {
+        self.heal();
+        self.converges = Converges::of(self.clients.len());
+        for _ in 0..60_000 {
+            if self.node.refused || self.converges.is_done() {
+                return Ok(());
+            }
+            self.one()?;
+        }
+        self.converges.verdict().map_err(|words| self.violation("converges", words))
+    }
+
+    /// Ends every fault.
+    pub fn heal(&mut self) {
+        self.faults = false;
         self.node.disk.heal(self.now);
+        self.node.loop_left = 0;
         self.node.paused_until = self.node.paused_until.min(self.now);
         self.node.start_at = self.node.start_at.min(self.now);
         self.options.depth = 1;
+        // A healthy disk does not stall, and seconds must pass for retries and measurements.
+        self.options.stall = 0;
+        self.options.pieces = 0;
+        self.options.data_bytes = self.options.data_bytes.min(100);
+        self.options.jump = self.options.jump.max(100);
+        self.options.jump_ms = self.options.jump_ms.max(500);
+        for link in self.links.values_mut() {
+            link.cut_until = [0; 2];
+            link.half_open = false;
+            link.slow = false;
+        }
         for client in &mut self.clients {
             client.silent = false;
         }
-        let answered = vec![self.summary.answers; self.clients.len()];
-        let mut served = vec![0; self.clients.len()];
-        let _ = answered;
-        for _ in 0..60_000 {
-            if self.node.refused {
-                return Ok(());
-            }
-            let before: Vec<Option<Zxid>> = self.last_zxids();
-            self.one()?;
-            for (index, after) in self.last_zxids().into_iter().enumerate() {
-                if after.is_some() && after != before[index] {
-                    served[index] += 1;
-                }
-            }
-            if served.iter().all(|count| *count >= 3) {
-                return Ok(());
-            }
-        }
-        Err(self.violation("converges", format!("after healing clients were served {served:?}")))
-    }
-
-    fn last_zxids(&self) -> Vec<Option<Zxid>> {
-        self.clients
-            .iter()
-            .map(|client| (client.standing == Standing::Attached).then_some(client.last_zxid))
-            .collect()
+        self.note("world", "heal", &"");
     }
 
     fn violation(&self, checker: &str, words: String) -> Violation {
@@ -200,11 +240,11 @@ impl World {
     }
 
     /// One event.
-    fn one(&mut self) -> Outcome {
+    pub(crate) fn one(&mut self) -> Outcome {
         self.step += 1;
         self.now += self.dice.between(500, 30_000);
         if self.faults {
-            self.maybe_fault()?;
+            self.maybe_fault();
         }
         if self.dice.per_mille(self.options.jump) {
             let jump = self.dice.below(self.options.jump_ms * 1_000_000);
@@ -259,35 +299,60 @@ impl World {
         }
     }
 
-    fn maybe_fault(&mut self) -> Outcome {
+    fn maybe_fault(&mut self) {
         if self.node.process.is_some() && self.dice.per_mille(self.options.crash) {
-            self.crash("killed")?;
+            self.crash_for("killed");
         }
         if self.node.is_awake(self.now) && self.dice.per_mille(self.options.pause) {
             let pause = self.dice.between(1, self.options.pause_ms);
             self.node.paused_until = self.now + pause * 1_000_000;
             self.note("node", "paused", &pause);
         }
+        if self.node.loop_left > 0 && self.node.process.is_some() && self.dice.per_mille(LOOP_CRASH)
+        {
+            self.node.loop_left -= 1;
+            self.crash_for("killed again");
+        }
+        if self.dice.per_mille(self.options.partition) {
+            self.cut_a_link();
+        }
         if self.options.wall_jump_ms > 0 && self.dice.per_mille(2) {
             let jump = self.dice.below(2 * self.options.wall_jump_ms) as i64;
             self.node.wall_error_ms = jump - self.options.wall_jump_ms as i64;
             self.note("node", "wall", &self.node.wall_error_ms.clone());
         }
-        Ok(())
     }
 
-    fn crash(&mut self, why: &str) -> Outcome {
+    /// A connection stops carrying bytes for a while, one way or both.
+    fn cut_a_link(&mut self) {
+        let chosen = self.dice.index(self.links.len());
+        let until = self.now + self.dice.between(1, self.options.partition_ms) * 1_000_000;
+        let ways = self.dice.below(3);
+        let Some((&id, link)) = self.links.iter_mut().nth(chosen) else { return };
+        if ways != 1 {
+            link.cut_until[0] = until;
+        }
+        if ways != 0 {
+            link.cut_until[1] = until;
+        }
+        self.note("net", "cut", &format!("{id} ways {ways} until {}", until / 1000));
+    }
+
+    pub(crate) fn crash_for(&mut self, why: &str) {
         self.note("node", "crash", &why);
         self.node.process = None;
         self.node.disk.crash(&self.options);
         let delay = self.dice.between(1, 3000) * 1_000_000;
         self.node.start_at = self.now + delay;
+        if self.faults && self.node.loop_left == 0 && self.dice.per_mille(self.options.restart_loop)
+        {
+            self.node.loop_left = self.dice.between(1, 6) as u32;
+        }
         for link in self.links.values_mut() {
             link.server = None;
             link.server_closed = true;
             link.to_server.clear();
         }
-        Ok(())
     }
 
     fn enabled(&self) -> Vec<(Event, u64)> {
@@ -333,26 +398,32 @@ impl World {
             {
                 let slot = &process.shards[shard];
                 let readable = !slot.paused.contains(&conn);
-                if !link.to_server.is_empty() && readable {
+                if !link.to_server.is_empty() && readable && link.carries_in(self.now) {
                     events.push((Event::Deliver(id), 6));
                 }
-                if link.client_closed && link.to_server.is_empty() && readable {
+                let heard = link.client_closed && !link.half_open && link.carries_in(self.now);
+                if heard && link.to_server.is_empty() && readable {
                     events.push((Event::ServerHearsClose(id), 4));
                 }
                 let room = link.to_client.len() < PIPE_BYTES;
                 let empty = slot.shard.outbox(conn).is_empty();
-                if (!empty && (room || link.client_closed))
+                if (!empty && (room || (link.client_closed && !link.half_open)))
                     || (empty && slot.closing.contains(&conn))
                 {
                     events.push((Event::Flush(id), 6));
                 }
             }
-            if !link.client_closed && (!link.to_client.is_empty() || link.server_closed) {
+            let something = !link.to_client.is_empty() || link.server_closed;
+            if !link.client_closed && something && link.carries_out(self.now) {
                 events.push((Event::Receive(id), 6));
             }
         }
-        for index in 0..self.clients.len() {
-            events.push((Event::Client(index), 3));
+        for (index, client) in self.clients.iter().enumerate() {
+            let asks = client.standing == Standing::Attached
+                && client.pending.len() < self.options.depth
+                && !client.silent;
+            let knocks = client.standing == Standing::Away && awake;
+            events.push((Event::Client(index), if asks || knocks { 4 } else { 1 }));
         }
         events
     }
@@ -379,7 +450,13 @@ impl World {
         let mut out = CoreOutputs::default();
         let published_before = self.history.published;
         self.history.now = self.now;
-        match self.node.start(self.now, &self.options, &mut out) {
+        self.disk_failed = false;
+        match self.node.start(self.now, &self.options, self.faults, &mut out) {
+            Started::Failed => {
+                self.note("node", "eio", &"");
+                self.node.start_at = self.now + self.dice.between(1, 3000) * 1_000_000;
+                Ok(())
+            }
             Started::Refused(error) => {
                 self.note("node", "refused", &error);
                 if self.node.disk.damaged() {
@@ -397,17 +474,50 @@ impl World {
                 }
                 self.history.recover(&version);
                 self.see(&Seen::Recovered { version: &version, published_before })?;
+                self.replay_without_newest(&version)?;
                 self.core_outputs(out)
             }
+        }
+    }
+
+    /// The log alone, or an older snapshot and the log, must make the same state, if it reaches
+    /// back far enough.
+    fn replay_without_newest(&mut self, version: &Version) -> Outcome {
+        if self.node.disk.damaged() {
+            return Ok(());
+        }
+        let mut image = self.node.disk.image();
+        let newest = image.snapshots.iter().map(|(zxid, _)| *zxid).max();
+        let Some(newest) = newest else { return Ok(()) };
+        image.snapshots.retain(|(zxid, _)| *zxid != newest);
+        if let Ok(replayed) = node::replay(&image, &self.options) {
+            self.see(&Seen::Rebuilt { from: version, rebuilt: &replayed, how: "by replay" })?;
+        }
+        Ok(())
+    }
+
+    /// A snapshot that has just been written, read again.
+    fn reload(&mut self, version: &Version) -> Outcome {
+        let Some((zxid, file)) = self.node.disk.newest_snapshot() else { return Ok(()) };
+        if zxid != version.zxid() {
+            return Ok(());
+        }
+        let file: engine::recover::Image = std::sync::Arc::new(file.clone());
+        let image = DiskImage { snapshots: vec![(zxid, file)], segments: Vec::new() };
+        match node::replay(&image, &self.options) {
+            Ok(loaded) => {
+                self.see(&Seen::Rebuilt { from: version, rebuilt: &loaded, how: "from a snapshot" })
+            }
+            Err(error) => Err(self.violation("snapshot_equals_replay", error.to_string())),
         }
     }
 
     fn core_event(&mut self, event: Event) -> Outcome {
         let now = self.node.now(self.now, &self.options);
         let mut out = CoreOutputs::default();
-        let process = self.node.process.as_mut().expect("enabled only while it runs");
         match event {
             Event::ToCore(index) => {
+                let process = self.node.process.as_mut().expect("enabled only while it runs");
                 let Some(message) = process.shards[index].to_core.pop_front() else {
                     return Ok(());
                 };
@@ -417,19 +527,25 @@ impl World {
                 self.note("core", "mail", &words);
             }
             Event::CoreTurn => {
+                let process = self.node.process.as_mut().expect("enabled only while it runs");
                 process.core_dirty = false;
                 process.core.end_turn(now, &mut out);
                 self.note("core", "turn", &"");
             }
             Event::CoreTick => {
+                let process = self.node.process.as_mut().expect("enabled only while it runs");
                 process.tick_at = self.now + TICK_NS;
                 process.core_step(now, CoreInput::Tick, &mut out);
                 self.note("core", "tick", &"");
             }
             _ => {
                 let done = self.node.disk.complete(self.now, &self.options, self.faults);
-                let Some(done) = done else { return Ok(()) };
+                let Some((done, written)) = done else { return Ok(()) };
+                if let Some(version) = written {
+                    self.reload(&version)?;
+                }
                 self.disk_failed |= done.result.is_err();
+                let Some(process) = self.node.process.as_mut() else { return Ok(()) };
                 let words = format!("{} {:?}", done.token.0, done.result);
                 process.core_step(now, CoreInput::Disk(done), &mut out);
                 self.note("disk", "done", &words);
@@ -461,7 +577,7 @@ impl World {
             if !self.disk_failed {
                 return Err(self.violation("halts_only_for_a_cause", reason));
             }
-            self.crash("halted")?;
+            self.crash_for("halted");
         }
         Ok(())
     }
@@ -527,7 +643,10 @@ impl World {
             .iter()
             .filter(|(conn, id)| {
                 !slot.paused.contains(conn)
-                    && self.links.get(id).is_some_and(|link| !link.to_server.is_empty())
+                    && self
+                        .links
+                        .get(id)
+                        .is_some_and(|link| !link.to_server.is_empty() && link.carries_in(self.now))
             })
             .map(|(_, id)| *id)
             .collect()
@@ -537,19 +656,25 @@ impl World {
         let now = self.node.now(self.now, &self.options);
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         let Some((shard, conn)) = link.server else { return Ok(()) };
-        let count = if !all && self.dice.per_mille(self.options.pieces) {
+        let count = if link.slow {
+            SLOW_BYTES
+        } else if !all && self.dice.per_mille(self.options.pieces) {
             self.dice.between(1, 12) as usize
         } else {
             usize::MAX
         };
         let bytes = take(&mut link.to_server, count);
+        let whole = link.deliver(bytes.len());
         let client = link.client;
         let mut out = ShardOutputs::default();
         let process = self.node.process.as_mut().expect("the server end lives");
+        let open = !process.shards[shard].closing.contains(&conn);
         process.shard_step(shard, now, ShardInput::Bytes { conn, bytes: &bytes }, &mut out);
-        let session = self.clients[client].session;
-        if self.clients[client].link == Some(id) && session != SessionId::NONE {
-            self.history.heard.insert(session, self.now);
+        let Client { session, link: current, lying, standing, .. } = self.clients[client];
+        let speaks = standing == Standing::Attached || (standing == Standing::Knocking && !lying);
+        if whole && open && speaks && current == Some(id) && session != SessionId::NONE {
+            self.history.now = self.now;
+            self.history.hear(session);
         }
         self.note("shard", "bytes", &format!("{id} {}", bytes.len()));
         self.shard_outputs(shard, out)
@@ -568,10 +693,11 @@ impl World {
             self.note("shard", "close", &id);
             return self.shard_outputs(shard, out);
         }
-        let room = if link.client_closed { usize::MAX } else { PIPE_BYTES - link.to_client.len() };
+        let gone = link.client_closed && !link.half_open;
+        let room = if gone { usize::MAX } else { PIPE_BYTES - link.to_client.len() };
         let most = if self.dice.per_mille(self.options.pieces) { 20 } else { usize::MAX };
         let count = pending.len().min(room).min(most).max(1);
-        if !link.client_closed {
+        if !gone {
             link.to_client.extend(&pending[..count]);
         }
         let input = ShardInput::Sent { conn, bytes: count };
@@ -621,235 +747,6 @@ impl World {
         let outbox =
             slot.links.keys().map(|conn| slot.shard.outbox(*conn).len()).max().unwrap_or(0);
         self.see(&Seen::Queues { to_core, to_shards, outbox })
-    }
-
-    fn client_turn(&mut self, index: usize) -> Outcome {
-        let floor = self.history.shown;
-        let client = &mut self.clients[index];
-        match client.standing {
-            Standing::Away => self.connect(index),
-            Standing::Knocking => Ok(()),
-            Standing::Attached => {
-                if client.dice().per_mille(self.options.disconnect) && self.faults {
-                    return self.disconnect(index);
-                }
-                if client.dice().per_mille(self.options.rubbish) && self.faults {
-                    let length = client.dice().below(40);
-                    let bytes = (0..length).map(|_| client.dice().word() as u8).collect();
-                    self.transmit(index, bytes);
-                    return self.disconnect(index);
-                }
-                let beat = client.timeout_ms as u64 * 1_000_000 / 3;
-                let due = self.now - client.last_sent > beat;
-                if due && !client.silent {
-                    let bytes = client.ping(floor);
-                    self.transmit(index, bytes);
-                } else if client.pending.len() < self.options.depth && !client.silent {
-                    let bytes = client.ask(&self.options, floor);
-                    self.transmit(index, bytes);
-                } else if client.silent && client.pending.is_empty() && client.dice().per_mille(3) {
-                    let bytes = client.ask(&self.options, floor);
-                    self.transmit(index, bytes);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn connect(&mut self, index: usize) -> Outcome {
-        if !self.node.is_awake(self.now) {
-            return Ok(());
-        }
-        let now = self.node.now(self.now, &self.options);
-        let process = self.node.process.as_mut().expect("awake means running");
-        let shard = self.dice.index(process.shards.len());
-        let slot = &mut process.shards[shard];
-        let peer = ([127, 0, 0, 1], 40_000 + (self.next_link % 20_000) as u16).into();
-        let conn = slot.shard.accept(now, peer);
-        slot.dirty = true;
-        slot.links.insert(conn, self.next_link);
-        self.links.insert(self.next_link, Link::new(index, shard, conn));
-        let bytes = self.clients[index].knock();
-        self.clients[index].link = Some(self.next_link);
-        self.next_link += 1;
-        self.note("cl", "connect", &format!("{index} on shard {shard}"));
-        self.transmit(index, bytes);
-        Ok(())
-    }
-
-    fn transmit(&mut self, index: usize, bytes: Vec<u8>) {
-        let client = &mut self.clients[index];
-        client.last_sent = self.now;
-        if client.pending.iter().any(|pending| pending.asked == Asked::Close) {
-            self.history.closing.insert(client.session);
-        }
-        let length = bytes.len();
-        if let Some(link) = client.link.and_then(|id| self.links.get_mut(&id))
-            && !link.server_closed
-        {
-            link.to_server.extend(bytes);
-        }
-        self.note("cl", "send", &format!("{index} {length}"));
-    }
-
-    /// The client goes away without a word; the server learns of it later.
-    fn disconnect(&mut self, index: usize) -> Outcome {
-        if let Some(link) = self.clients[index].link.and_then(|id| self.links.get_mut(&id)) {
-            link.client_closed = true;
-            link.to_client.clear();
-        }
-        self.clients[index].dropped();
-        self.note("cl", "vanish", &index);
-        self.see(&Seen::Dropped { client: index })
-    }
-
-    fn receive(&mut self, id: usize) -> Outcome {
-        let link = self.links.get_mut(&id).expect("enabled only while it exists");
-        let index = link.client;
-        let most = if self.dice.per_mille(self.options.pieces) {
-            self.dice.between(1, 30) as usize
-        } else {
-            usize::MAX
-        };
-        let bytes = take(&mut link.to_client, most);
-        if bytes.is_empty() {
-            link.client_closed = true;
-            let current = self.clients[index].link == Some(id);
-            self.links.remove(&id);
-            self.note("cl", "dropped", &index);
-            if current {
-                self.clients[index].dropped();
-                return self.see(&Seen::Dropped { client: index });
-            }
-            return Ok(());
-        }
-        self.clients[index].inbox.extend_from_slice(&bytes);
-        while self.clients[index].link == Some(id) {
-            let inbox = &mut self.clients[index].inbox;
-            let (body, end) = match protocol::frame::split(inbox, 1 << 24) {
-                Split::NeedMore { .. } => break,
-                Split::Frame { payload } => (inbox[payload.clone()].to_vec(), payload.end),
-                Split::BadLength(length) => {
-                    return Err(self.violation("well_formed", format!("frame length {length}")));
-                }
-            };
-            self.clients[index].inbox.drain(..end);
-            self.frame(index, &body)?;
-        }
-        Ok(())
-    }
-
-    fn frame(&mut self, index: usize, body: &[u8]) -> Outcome {
-        if self.clients[index].standing == Standing::Knocking {
-            return self.connect_response(index, body);
-        }
-        let frame = ServerFrame::decode(body)
-            .map_err(|error| self.violation("well_formed", format!("{error}: {body:?}")))?;
-        match frame {
-            ServerFrame::Event(event) => {
-                self.summary.watch_events += 1;
-                self.note("cl", "event", &format!("{index} {event:?}"));
-                self.see(&Seen::Event { client: index, event })
-            }
-            ServerFrame::Reply(header, rest) => {
-                let Some(pending) = self.clients[index].pending.pop_front() else {
-                    let words = format!("client {index} was owed nothing and got {header:?}");
-                    return Err(self.violation("session_fifo", words));
-                };
-                self.summary.answers += 1;
-                let answer = match header.err {
-                    0 => Some(Answer::decode(pending.opcode, rest).map_err(|error| {
-                        self.violation("well_formed", format!("{error} in {pending:?}: {rest:?}"))
-                    })?),
-                    _ => None,
-                };
-                let words = format!("{index} {:?} {:?} {}", header.xid, header.zxid, header.err);
-                self.note("cl", "answer", &words);
-                let session = self.clients[index].session;
-                self.see(&Seen::Replied {
-                    client: index,
-                    session,
-                    pending: &pending,
-                    header,
-                    answer: answer.as_ref(),
-                })?;
-                self.history.shown = self.history.shown.max(header.zxid);
-                let client = &mut self.clients[index];
-                if header.zxid.0 > 0 {
-                    client.last_zxid = header.zxid;
-                }
-                remember(client, &pending.asked, answer.is_some());
-                if pending.asked == Asked::Close {
-                    client.forget();
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn connect_response(&mut self, index: usize, body: &[u8]) -> Outcome {
-        let response = ConnectResponse::decode(body)
-            .map_err(|error| self.violation("well_formed", error.to_string()))?;
-        let client = &mut self.clients[index];
-        if response.timeout_ms <= 0 {
-            let had = client.session;
-            client.forget();
-            self.note("cl", "refused", &format!("{index} {had}"));
-            return Ok(());
-        }
-        client.standing = Standing::Attached;
-        client.session = response.session;
-        client.password = response.password;
-        client.timeout_ms = response.timeout_ms;
-        self.history.heard.insert(response.session, self.now);
-        self.note("cl", "attached", &format!("{index} {}", response.session));
-        self.see(&Seen::Attached {
-            client: index,
-            session: response.session,
-            timeout_ms: response.timeout_ms,
-        })?;
-        let floor = self.history.shown;
-        if let Some(bytes) = self.clients[index].restore_watches(floor) {
-            self.transmit(index, bytes);
-        }
-        Ok(())
-    }
-}
-
-/// What the client library would restore after a reconnect.
-fn remember(client: &mut Client, asked: &Asked, fine: bool) {
-    let put = |list: &mut Vec<Vec<u8>>, path: &Vec<u8>| {
-        if !list.contains(path) {
-            list.push(path.clone());
-        }
-    };
-    let [data, exist, child, persistent, recursive] = &mut client.remembered;
-    match asked {
-        Asked::Exists(path, true) => put(if fine { data } else { exist }, path),
-        Asked::GetData(path, true) if fine => put(data, path),
-        Asked::GetChildren(path, true) if fine => put(child, path),
-        Asked::AddWatch(path, protocol::AddWatchMode::Persistent) if fine => put(persistent, path),
-        Asked::AddWatch(path, protocol::AddWatchMode::PersistentRecursive) if fine => {
-            put(recursive, path);
-        }
-        Asked::RemoveWatches(path) if fine => {
-            for list in &mut client.remembered {
-                list.retain(|known| known != path);
-            }
-        }
-        Asked::Exists(..)
-        | Asked::GetData(..)
-        | Asked::GetChildren(..)
-        | Asked::AddWatch(..)
-        | Asked::RemoveWatches(_)
-        | Asked::MultiRead(..)
-        | Asked::Write(_)
-        | Asked::Multi
-        | Asked::Sync
-        | Asked::Ping
-        | Asked::SetWatches(..)
-        | Asked::Close
-        | Asked::Malformed => {}
     }
 }
 

@@ -16,6 +16,17 @@ fn a_clock_in_the_engine_is_found() {
 }
 
 #[test]
+fn a_clock_in_the_simulated_world_is_found() {
+    let texts = Texts::given(&[("tools/sim/src/world.rs", "fn f() { Instant::now(); }")]);
+    one(machine_words(&texts), "Instant::now");
+    let texts = Texts::given(&[
+        ("tools/sim/src/main.rs", "fn f() { Instant::now(); }"),
+        ("tools/sim/src/bin/plants.rs", "use std::fs;"),
+    ]);
+    assert_eq!(machine_words(&texts), []);
+}
+
+#[test]
 fn tests_inside_a_module_may_use_files() {
     let text = "fn f() {}\n#[cfg(test)]\nmod tests { use std::fs; }";
     assert_eq!(machine_words(&Texts::given(&[("engine/src/a.rs", text)])), []);

@@ -66,6 +66,7 @@ fn watches_are_joined_over_shards() {
     let (one, two) = (SessionId(1), SessionId(2));
     let report = |watches: &[(&str, SessionId)]| ShardReport {
         watches: watches.iter().map(|(path, by)| (path.as_bytes().to_vec(), *by)).collect(),
+        watched: watches.iter().map(|(path, _)| u64::from(path.as_bytes()[1])).collect(),
         watch_summary: (1, watches.len() as u64, watches.len() as u64),
         ..ShardReport::default()
     };

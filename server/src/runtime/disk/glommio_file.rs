@@ -49,19 +49,18 @@ impl GlommioLog {
 async fn carry_out(open: &OpenFiles, dirs: &Dirs, write: LogWrite) -> Result<DiskFact, DiskFault> {
     let path = dirs.segment(write.segment);
     let known = open.borrow().iter().find(|(id, _)| *id == write.segment).map(|(_, f)| f.clone());
-    let file = match known {
-        Some(file) => file,
-        None => {
-            let opened = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .custom_flags(libc::O_DSYNC)
-                .dma_open(&path)
-                .await;
-            let file = Rc::new(opened.map_err(|e| fault("opening", &path, &io::Error::from(e)))?);
-            open.borrow_mut().push((write.segment, file.clone()));
-            file
-        }
+    let file = if let Some(file) = known {
+        file
+    } else {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_DSYNC)
+            .dma_open(&path)
+            .await;
+        let file = Rc::new(opened.map_err(|e| fault("opening", &path, &io::Error::from(e)))?);
+        open.borrow_mut().push((write.segment, file.clone()));
+        file
     };
     let length = write.data.len();
     let mut buffer = file.alloc_dma_buffer(length);

@@ -66,7 +66,7 @@ impl Completions {
 }
 
 enum LogBackend {
-    Ring(RingLog),
+    Ring(Box<RingLog>),
     RingThread(RingThreadLog),
     Glommio(GlommioLog),
     Threads(ThreadsLog),
@@ -104,7 +104,7 @@ impl Disk {
                 LogBackend::Glommio(GlommioLog::start(&dirs, completions).await?)
             }
             (Access::Direct, Backend::Ring) => match RingLog::start(&dirs, &wake) {
-                Ok(ring) => LogBackend::Ring(ring),
+                Ok(ring) => LogBackend::Ring(Box::new(ring)),
                 Err(error) => {
                     refused(&error);
                     LogBackend::Threads(ThreadsLog::start(&dirs, access, &completions)?)

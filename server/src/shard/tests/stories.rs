@@ -131,6 +131,19 @@ fn sasl_that_is_not_configured_gets_a_null_token() {
     assert_eq!(world.got(conn), hex("00000014 00000001 0000000000000000 00000000 ffffffff"));
 }
 
+/// kazoo answers a null token with another empty one, for ever: where the operator announced a
+/// SASL provider, the exchange must fail instead.
+#[test]
+fn sasl_that_is_announced_and_not_available_fails_and_closes() {
+    let mut world = World::with(ShardConfig { sasl_expected: true, ..config() });
+    let conn = world.client();
+    world.ask(conn, 1, &Request::Sasl { token: Some(b"") });
+    let mut failed = Vec::new();
+    protocol::reply::sasl(&mut failed, Xid(1), Some(ErrorCode::AuthFailed), None);
+    assert_eq!(world.got(conn), failed);
+    assert!(world.socket(conn).closed);
+}
+
 #[test]
 fn sync_echoes_its_path_in_order() {
     let mut world = World::new();

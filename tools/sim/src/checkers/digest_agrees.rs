@@ -33,7 +33,7 @@ impl Checker for DigestAgrees {
             Seen::Published(batch) => {
                 self.batches += 1;
                 match batch.segments.last() {
-                    Some(last) if self.batches % EVERY == 0 => check(&last.version),
+                    Some(last) if self.batches.is_multiple_of(EVERY) => check(&last.version),
                     _ => Ok(()),
                 }
             }
@@ -42,6 +42,7 @@ impl Checker for DigestAgrees {
             | Seen::Dropped { .. }
             | Seen::Replied { .. }
             | Seen::Event { .. }
+            | Seen::Rebuilt { .. }
             | Seen::Queues { .. } => Ok(()),
         }
     }

@@ -44,6 +44,7 @@ impl Checker for EphemeralLifetime {
             | Seen::Dropped { .. }
             | Seen::Replied { .. }
             | Seen::Event { .. }
+            | Seen::Rebuilt { .. }
             | Seen::Queues { .. } => Ok(()),
         }
     }

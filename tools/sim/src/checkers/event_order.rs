@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine::Change;
-use model::{EventKind, Zxid, path};
+use model::{ErrorCode, EventKind, Zxid, path};
 use protocol::WatchEvent;
 use protocol::request::AddWatchMode;
 
@@ -23,6 +23,8 @@ type Due = (Zxid, EventKind, Vec<u8>);
 /// One connection's watches as the protocol defines them (`client-protocol` 6.2).
 #[derive(Default)]
 struct Connection {
+    /// May see private znodes.
+    keeper: bool,
     data: Paths,
     child: Paths,
     persistent: Paths,
@@ -48,7 +50,9 @@ impl Connection {
 
     /// The trigger table of `client-protocol` 6.3.
     fn fire(&mut self, change: &Changed) {
-        let Changed { zxid, change, path } = change;
+        let Changed { zxid, change, path, private, private_parent } = change;
+        // Who may not read it is not told, but a one-shot watch is used up (6.4).
+        let (told, told_of_parent) = (self.keeper || !private, self.keeper || !private_parent);
         let kind = match change {
             Change::Created => EventKind::NodeCreated,
             Change::Deleted => EventKind::NodeDeleted,
@@ -57,18 +61,19 @@ impl Connection {
         let above = self.recursive.contains(path)
             || path::ancestors(path).any(|ancestor| self.recursive.contains(ancestor));
         let here = self.data.remove(path) || self.persistent.contains(path);
-        if here || above {
+        if (here || above) && told {
             self.due.push_back((*zxid, kind, path.clone()));
         }
         if *change == Change::Deleted {
             let child = self.child.remove(path);
-            if child && !here && !above {
+            if child && !here && !above && told {
                 self.due.push_back((*zxid, kind, path.clone()));
             }
         }
         if *change != Change::DataChanged
             && let Some((parent, _)) = path::split(path)
             && (self.child.remove(parent) || self.persistent.contains(parent))
+            && told_of_parent
         {
             self.due.push_back((*zxid, EventKind::NodeChildrenChanged, parent.to_vec()));
         }
@@ -95,8 +100,9 @@ impl Connection {
         history: &History,
         pending: &Pending,
         zxid: Zxid,
-        fine: bool,
+        err: i32,
     ) -> Result<(), String> {
+        let fine = err == 0;
         if zxid.0 > 0 {
             self.advance(history, zxid);
         }
@@ -110,7 +116,7 @@ impl Connection {
         let mut expected = Vec::new();
         match &pending.asked {
             // exists leaves its watch on a missing znode too.
-            Asked::Exists(path, true) => {
+            Asked::Exists(path, true) if fine || err == ErrorCode::NoNode.code() => {
                 self.data.insert(path.clone());
             }
             Asked::GetData(path, true) if fine => {
@@ -137,6 +143,13 @@ impl Connection {
                     return Err(format!("removing watches on {path:?}: had {any}, told {fine}"));
                 }
             }
+            Asked::CheckWatches(path) => {
+                let sets = [&self.data, &self.child, &self.persistent, &self.recursive];
+                let any = sets.into_iter().any(|set| set.contains(path));
+                if any != fine {
+                    return Err(format!("checking watches on {path:?}: has {any}, told {fine}"));
+                }
+            }
             Asked::SetWatches(relative, lists) => {
                 expected = self.restore(history, zxid, *relative, lists)?;
             }
@@ -144,6 +157,11 @@ impl Connection {
             | Asked::GetData(..)
             | Asked::GetChildren(..)
             | Asked::AddWatch(..)
+            | Asked::GetAcl(_)
+            | Asked::GetEphemerals
+            | Asked::CountAll(_)
+            | Asked::WhoAmI
+            | Asked::Auth
             | Asked::MultiRead(..)
             | Asked::Write(_)
             | Asked::Multi
@@ -219,8 +237,11 @@ impl Checker for EventOrder {
         match seen {
             Seen::Attached { client, .. } => {
                 // Without watches, nothing before the first one matters.
-                let connection =
-                    Connection { next_change: history.changes.len(), ..Connection::default() };
+                let connection = Connection {
+                    keeper: history.keepers.contains(client),
+                    next_change: history.changes.len(),
+                    ..Connection::default()
+                };
                 self.connections.insert(*client, connection);
                 Ok(())
             }
@@ -234,15 +255,18 @@ impl Checker for EventOrder {
                     .map_err(|why| format!("client {client} {why}")),
                 None => Err(format!("client {client} has no session and received {event:?}")),
             },
-            Seen::Replied { client, pending, header, answer, .. } => {
+            Seen::Replied { client, pending, header, .. } => {
                 match self.connections.get_mut(client) {
                     Some(connection) => connection
-                        .answered(history, pending, header.zxid, answer.is_some())
+                        .answered(history, pending, header.zxid, header.err)
                         .map_err(|why| format!("client {client}: {why}")),
                     None => Ok(()),
                 }
             }
-            Seen::Published(_) | Seen::Recovered { .. } | Seen::Queues { .. } => Ok(()),
+            Seen::Published(_)
+            | Seen::Recovered { .. }
+            | Seen::Rebuilt { .. }
+            | Seen::Queues { .. } => Ok(()),
         }
     }
 }
@@ -314,6 +338,23 @@ mod tests {
         let mut story = Story::new();
         story.maker.create("/p0");
         assert!(story.event(1, EventKind::NodeCreated, b"/p0").is_err());
+    }
+
+    #[test]
+    fn a_private_change_told_to_anybody_is_caught() {
+        for keeper in [false, true] {
+            let mut story = Story::new();
+            if keeper {
+                story.maker.history.keepers.insert(0);
+            }
+            let session = SessionId(1);
+            let attached = Seen::Attached { client: 0, session, timeout_ms: 1 };
+            story.checker.see(&story.maker.history, &attached).expect("nothing wrong");
+            story.answer(watch(), 0, -101).expect("fine");
+            story.maker.create("/p0");
+            story.maker.history.changes[0].private = true;
+            assert_eq!(story.event(1, EventKind::NodeCreated, b"/p0").is_ok(), keeper);
+        }
     }
 
     #[test]

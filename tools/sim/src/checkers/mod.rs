@@ -10,8 +10,10 @@ use crate::client::Pending;
 use crate::history::History;
 
 mod bounded_queues;
+mod converges;
 mod digest_agrees;
 mod durable_after_ack;
+mod effects_match;
 mod ephemeral_lifetime;
 mod event_order;
 mod multi_atomic;
@@ -20,7 +22,11 @@ mod real_time_order;
 mod reply_matches_version;
 mod session_expiry;
 mod session_fifo;
+mod snapshot_equals_replay;
+mod write_replies;
 mod zxid_monotonic;
+
+pub use converges::Converges;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -68,6 +74,15 @@ pub enum Seen<'a> {
         /// Last transaction that had been published before.
         published_before: model::Zxid,
     },
+    /// A state was made a second time, from files.
+    Rebuilt {
+        /// What it should be.
+        from: &'a Version,
+        /// What came out.
+        rebuilt: &'a Version,
+        /// In which way.
+        how: &'static str,
+    },
     /// Lengths of queues inside the node: links to the core, links to shards, largest outbox.
     Queues {
         /// Messages waiting for the core.
@@ -102,6 +117,9 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(ephemeral_lifetime::EphemeralLifetime),
         Box::new(session_expiry::SessionExpiry::default()),
         Box::new(digest_agrees::DigestAgrees::default()),
+        Box::new(effects_match::EffectsMatch::default()),
+        Box::new(snapshot_equals_replay::SnapshotEqualsReplay),
+        Box::new(write_replies::WriteReplies),
         Box::new(bounded_queues::BoundedQueues),
     ]
 }
@@ -133,6 +151,11 @@ pub(crate) mod doctored {
                 history: History::default(),
                 zxid: Zxid::ZERO,
             };
+            // Session 1 is there from the beginning.
+            let caller = Caller { session: SessionId(1), identities: [].into() };
+            let stamp = Stamp { zxid: Zxid::ZERO, cxid: 0, time_ms: 0 };
+            let op = Op::CreateSession { timeout_ms: 4000 };
+            maker.draft.execute(&op, &caller, stamp, &mut Effects::default());
             let version = maker.draft.freeze();
             maker.history.recover(&version);
             maker

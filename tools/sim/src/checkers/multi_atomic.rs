@@ -38,6 +38,7 @@ impl Checker for MultiAtomic {
             | Seen::Dropped { .. }
             | Seen::Replied { .. }
             | Seen::Event { .. }
+            | Seen::Rebuilt { .. }
             | Seen::Queues { .. } => Ok(()),
         }
     }

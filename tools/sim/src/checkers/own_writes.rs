@@ -46,6 +46,9 @@ impl Checker for OwnWrites {
                     Asked::Exists(..)
                     | Asked::GetData(..)
                     | Asked::GetChildren(..)
+                    | Asked::GetAcl(_)
+                    | Asked::GetEphemerals
+                    | Asked::CountAll(_)
                     | Asked::MultiRead(..) => {
                         if header.zxid < *written {
                             return Err(format!(
@@ -60,6 +63,9 @@ impl Checker for OwnWrites {
                     | Asked::AddWatch(..)
                     | Asked::RemoveWatches(_)
                     | Asked::SetWatches(..)
+                    | Asked::CheckWatches(_)
+                    | Asked::WhoAmI
+                    | Asked::Auth
                     | Asked::Close => {}
                 }
             }
@@ -67,6 +73,7 @@ impl Checker for OwnWrites {
             | Seen::Attached { .. }
             | Seen::Event { .. }
             | Seen::Recovered { .. }
+            | Seen::Rebuilt { .. }
             | Seen::Queues { .. } => {}
         }
         Ok(())

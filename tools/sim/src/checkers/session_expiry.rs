@@ -1,7 +1,7 @@
 //! A session ends only because its client closed it or was silent for its whole timeout. Time in
 //! which the client had spoken and the server had not listened does not count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use model::SessionId;
 
@@ -13,7 +13,7 @@ use crate::history::History;
 pub(super) struct SessionExpiry {
     /// Granted timeouts, ms; a re-attach changes them.
     timeouts: BTreeMap<SessionId, i32>,
-    alive: BTreeMap<SessionId, ()>,
+    alive: BTreeSet<SessionId>,
 }
 
 /// How much faster than true time the server's clock may run, per million.
@@ -38,18 +38,21 @@ impl Checker for SessionExpiry {
                 let Some(newest) = history.newest() else { return Ok(()) };
                 let sessions = &newest.tables().sessions;
                 let ended: Vec<SessionId> =
-                    self.alive.keys().filter(|id| !sessions.contains_key(*id)).copied().collect();
+                    self.alive.iter().filter(|id| !sessions.contains_key(*id)).copied().collect();
                 for session in ended {
                     self.alive.remove(&session);
                     self.judge(history, session)?;
                 }
-                for session in sessions.keys() {
-                    self.alive.insert(*session, ());
+                for (session, stored) in sessions {
+                    if self.alive.insert(*session) {
+                        self.timeouts.entry(*session).or_insert(stored.timeout_ms);
+                    }
                 }
             }
             Seen::Dropped { .. }
             | Seen::Replied { .. }
             | Seen::Event { .. }
+            | Seen::Rebuilt { .. }
             | Seen::Queues { .. } => {}
         }
         Ok(())
@@ -58,16 +61,19 @@ impl Checker for SessionExpiry {
 
 impl SessionExpiry {
     fn judge(&self, history: &History, session: SessionId) -> Result<(), String> {
-        let (Some(heard), Some(timeout_ms)) =
+        let (Some(heard), Some(granted)) =
             (history.heard.get(&session), self.timeouts.get(&session))
         else {
             return Ok(());
         };
+        // Somebody may have attached with less and never got the answer.
+        let timeout_ms = history.asked_ms.get(&session).map_or(*granted, |ms| *ms.min(granted));
         if history.closing.contains(&session) {
             return Ok(());
         }
-        let silent = history.now.saturating_sub(*heard);
-        let least = *timeout_ms as u64 * 1_000_000;
+        let before = history.silences.get(&session).copied().unwrap_or(0);
+        let silent = history.now.saturating_sub(*heard).max(before);
+        let least = timeout_ms as u64 * 1_000_000;
         if silent + silent / 1_000_000 * CLOCK_FAST_PPM >= least {
             return Ok(());
         }
@@ -84,9 +90,25 @@ mod tests {
     use crate::checkers::doctored::Maker;
     use model::{Op, SessionId};
 
+    /// F-29a of the catalogue: its end was decided, the log stood still, and then it spoke.
+    #[test]
+    fn speaking_too_late_is_no_excuse() {
+        for (silence_ms, fine) in [(3000, false), (5000, true)] {
+            let mut maker = Maker::new();
+            let mut checker = SessionExpiry::default();
+            maker.run(&Op::CreateSession { timeout_ms: 4000 }, 7);
+            let batch = server::feed::CommitBatch::default();
+            checker.see(&maker.history, &Seen::Published(&batch)).expect("nothing wrong");
+            maker.history.now = silence_ms * 1_000_000;
+            maker.history.hear(SessionId(7));
+            maker.run(&Op::CloseSession, 7);
+            assert_eq!(checker.see(&maker.history, &Seen::Published(&batch)).is_ok(), fine);
+        }
+    }
+
     #[test]
     fn an_early_end_is_caught() {
-        for (now_ms, fine) in [(3999, false), (4001, true)] {
+        for (now_ms, fine) in [(3990, false), (4001, true)] {
             let mut maker = Maker::new();
             let mut checker = SessionExpiry::default();
             let session = SessionId(7);

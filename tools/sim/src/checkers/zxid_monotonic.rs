@@ -10,7 +10,8 @@ use crate::history::History;
 /// See the module.
 #[derive(Default)]
 pub(super) struct ZxidMonotonic {
-    last: BTreeMap<SessionId, Zxid>,
+    /// Two clients may hold one session: what the first is still owed is older.
+    last: BTreeMap<(usize, SessionId), Zxid>,
 }
 
 impl Checker for ZxidMonotonic {
@@ -22,7 +23,7 @@ impl Checker for ZxidMonotonic {
         if let Seen::Replied { client, session, header, .. } = seen
             && header.zxid.0 > 0
         {
-            let last = self.last.entry(*session).or_default();
+            let last = self.last.entry((*client, *session)).or_default();
             if header.zxid < *last {
                 return Err(format!(
                     "client {client} saw {last:?} and then {:?} in session {session}",

@@ -1,0 +1,273 @@
+//! A small vocabulary to tell a scenario in plain words: a calm world in which nothing goes wrong
+//! but what the story says, and the seed still chooses the order of what may happen at once.
+//!
+//! All checkers judge a story like any other run.
+
+use model::{CreateMode, ErrorCode, EventKind, Op, OpCode, SessionId, acl, op::Create};
+use protocol::Request;
+
+use crate::client::{Asked, Standing};
+use crate::dice::Dice;
+use crate::swarm::Options;
+use crate::world::{Outcome, World};
+
+/// Events within which whatever a story waits for must come about.
+const PATIENCE: u32 = 200_000;
+
+/// What a client was told.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// An answer: 0 or the error's number.
+    Answer(i32),
+    /// A watch fired.
+    Event(EventKind, String),
+    /// Its session is no more.
+    Refused,
+}
+
+/// A success.
+pub const FINE: Told = Told::Answer(0);
+
+/// Something to ask for.
+#[derive(Clone, Copy, Debug)]
+pub enum Ask<'a> {
+    /// Make a znode.
+    Create(&'a str),
+    /// Make one that lives as long as the session.
+    Ephemeral(&'a str),
+    /// Change data.
+    Set(&'a str, &'a str),
+    /// Remove.
+    Delete(&'a str),
+    /// Read, without a watch.
+    Get(&'a str),
+    /// Read, and leave a watch.
+    Watch(&'a str),
+    /// End the session.
+    Close,
+    /// A create that ends in the middle.
+    Malformed,
+}
+
+impl World {
+    /// A calm world.
+    pub fn calm(seed: u64, clients: usize, shards: u16) -> World {
+        World::story(seed, Options::calm(clients, shards))
+    }
+
+    /// A world of this kind in which clients say only what they are told to.
+    pub fn story(seed: u64, options: Options) -> World {
+        let mut world = World::with(options, Dice::new(seed), true);
+        world.faults = false;
+        world.scripted = true;
+        world
+    }
+
+    /// Lets things happen until something is so; a violation or a world in which it never comes
+    /// about ends the test with the trace's last lines.
+    pub fn run_until(&mut self, what: &str, so: impl Fn(&World) -> bool) {
+        for _ in 0..PATIENCE {
+            if so(self) {
+                return;
+            }
+            let ended = self.one();
+            self.insist(ended);
+        }
+        panic!("it never came about that {what}:\n{}", self.last_lines());
+    }
+
+    /// Lets exactly so many events happen.
+    pub fn events(&mut self, count: u64) {
+        for _ in 0..count {
+            let ended = self.one();
+            self.insist(ended);
+        }
+    }
+
+    /// Lets time pass, ms.
+    pub fn pass(&mut self, ms: u64) {
+        let until = self.now + ms * 1_000_000;
+        self.run_until("time passed", |world| world.now >= until);
+    }
+
+    fn insist(&self, ended: Outcome) {
+        if let Err(violation) = ended {
+            panic!("{violation:?}\n{}", self.last_lines());
+        }
+    }
+
+    fn last_lines(&self) -> String {
+        let lines = self.trace.lines();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    /// A client has a session.
+    pub fn attach(&mut self, client: usize) {
+        self.wanted[client] = true;
+        self.run_until("the client has a session", |world| {
+            world.clients[client].standing == Standing::Attached
+        });
+    }
+
+    /// A client sends these in one go, and waits for nothing.
+    pub fn pipeline(&mut self, client: usize, asks: &[Ask<'_>]) {
+        let mut bytes = Vec::new();
+        for ask in asks {
+            self.ask(client, *ask, &mut bytes);
+        }
+        self.transmit(client, bytes);
+    }
+
+    /// A client sends these and has all its answers.
+    pub fn done(&mut self, client: usize, asks: &[Ask<'_>]) {
+        self.pipeline(client, asks);
+        self.settle(client);
+    }
+
+    /// A client is owed nothing.
+    pub fn settle(&mut self, client: usize) {
+        self.run_until("the client has all its answers", |world| {
+            world.clients[client].pending.is_empty()
+        });
+    }
+
+    fn ask(&mut self, index: usize, ask: Ask<'_>, bytes: &mut Vec<u8>) {
+        let floor = self.history.shown;
+        let client = &mut self.clients[index];
+        let open = acl::world(model::Perms::ALL);
+        let create = |path, mode| {
+            Op::Create(Create {
+                opcode: OpCode::Create,
+                path,
+                data: Some(b""),
+                acl: Some(&open),
+                mode,
+                sequential: false,
+            })
+        };
+        let op = match ask {
+            Ask::Create(path) => create(path.as_bytes(), CreateMode::Persistent),
+            Ask::Ephemeral(path) => create(path.as_bytes(), CreateMode::Ephemeral),
+            Ask::Set(path, data) => {
+                Op::SetData { path: path.as_bytes(), data: Some(data.as_bytes()), version: -1 }
+            }
+            Ask::Delete(path) => Op::Delete { path: path.as_bytes(), version: -1 },
+            Ask::Get(path) | Ask::Watch(path) => {
+                let (path, watch) = (path.as_bytes(), matches!(ask, Ask::Watch(_)));
+                let xid = client.owe(OpCode::Exists, Asked::Exists(path.to_vec(), watch), floor);
+                return Request::Exists { path, watch }.encode(xid, bytes);
+            }
+            Ask::Close => {
+                let xid = client.owe(OpCode::CloseSession, Asked::Close, floor);
+                return Request::CloseSession.encode(xid, bytes);
+            }
+            Ask::Malformed => {
+                let xid = client.owe(OpCode::Create, Asked::Malformed, floor);
+                let frame = [8_i32, xid.0, OpCode::Create.code()].map(i32::to_be_bytes);
+                return bytes.extend_from_slice(&frame.concat());
+            }
+        };
+        let path = match ask {
+            Ask::Create(path) | Ask::Ephemeral(path) | Ask::Set(path, _) | Ask::Delete(path) => {
+                path
+            }
+            Ask::Get(_) | Ask::Watch(_) | Ask::Close | Ask::Malformed => "",
+        };
+        let opcode = protocol::write::opcode_of(&op).expect("a write has an opcode");
+        let xid = client.owe(opcode, Asked::Write(path.as_bytes().to_vec()), floor);
+        protocol::encode_write(xid, &op, bytes);
+    }
+
+    /// The process dies now, and runs again a little later.
+    pub fn crash(&mut self) {
+        self.crash_for("the story says so");
+    }
+
+    /// The process runs and serves.
+    pub fn restart(&mut self) {
+        let starts = self.node.starts;
+        self.run_until("the server runs again", |world| {
+            world.node.starts > starts && world.node.process.is_some()
+        });
+    }
+
+    /// The process does nothing for a while, ms.
+    pub fn pause(&mut self, ms: u64) {
+        self.node.paused_until = self.now + ms * 1_000_000;
+    }
+
+    /// The disk completes nothing for a while, ms.
+    pub fn stall_disk(&mut self, ms: u64) {
+        self.node.disk.stall_until(self.now + ms * 1_000_000);
+    }
+
+    /// The next log write fails.
+    pub fn fail_next_write(&mut self) {
+        self.node.disk.fail_next_write();
+        self.disk_failed = true;
+    }
+
+    /// A client goes without a word and stays away. `traceless`: the server never hears of it.
+    pub fn vanish(&mut self, client: usize, traceless: bool) {
+        let link = self.clients[client].link;
+        let ended = self.disconnect(client);
+        self.insist(ended);
+        self.wanted[client] = false;
+        if let Some(link) = link.and_then(|id| self.links.get_mut(&id)) {
+            link.half_open = traceless;
+        }
+    }
+
+    /// A client that loses its connection, or has none, does not connect again by itself.
+    pub fn stay_away(&mut self, client: usize) {
+        self.wanted[client] = false;
+    }
+
+    /// What a client says does not arrive, nor, if `both`, what it is told, for a while, ms.
+    pub fn cut(&mut self, client: usize, both: bool, ms: u64) {
+        let until = self.now + ms * 1_000_000;
+        if let Some(link) = self.clients[client].link.and_then(|id| self.links.get_mut(&id)) {
+            link.cut_until = [until, if both { until } else { 0 }];
+        }
+    }
+
+    /// A client that has no session takes over another one's.
+    pub fn steal(&mut self, thief: usize, victim: usize) {
+        let from = &self.clients[victim];
+        let (session, password, seen) = (from.session, from.password, from.last_zxid);
+        let client = &mut self.clients[thief];
+        (client.session, client.password, client.last_zxid) = (session, password, seen);
+        self.attach(thief);
+    }
+
+    /// True if the process runs.
+    pub fn is_running(&self) -> bool {
+        self.node.process.is_some()
+    }
+
+    /// A client's session, if it has one.
+    pub fn session(&self, client: usize) -> Option<SessionId> {
+        let session = self.clients[client].session;
+        (session != SessionId::NONE).then_some(session)
+    }
+
+    /// True if the newest version has this session.
+    pub fn lives(&self, session: SessionId) -> bool {
+        self.history.newest().is_some_and(|newest| newest.tables().sessions.contains_key(&session))
+    }
+
+    /// True if the newest version has this znode.
+    pub fn exists(&self, path: &str) -> bool {
+        self.history.newest().is_some_and(|newest| newest.view().get(path.as_bytes()).is_some())
+    }
+
+    /// What a client was told since this was last asked.
+    pub fn told(&mut self, client: usize) -> Vec<Told> {
+        std::mem::take(&mut self.told[client])
+    }
+}
+
+/// An answer that is this error.
+pub fn error(code: ErrorCode) -> Told {
+    Told::Answer(code.code())
+}
