@@ -34,6 +34,8 @@ pub const LINGER_MS: u64 = 10_000;
 /// Batches that were proposed and are not published yet. Beyond it the core executes nothing
 /// more; what the shards submit waits, bounded by their credit.
 pub const PIPELINE_BATCHES_MAX: usize = 64;
+/// Sessions at once, unless configured lower: some 16 GiB of bookkeeping.
+pub const SESSIONS_MAX: usize = 1 << 24;
 /// Sessions expired in one tick.
 pub const EXPIRED_PER_TICK_MAX: usize = 1024;
 /// Administrators' questions that wait for the shards' reports.

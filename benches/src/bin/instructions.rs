@@ -178,6 +178,7 @@ fn core_config() -> CoreConfig {
         snapshot_bytes: u64::MAX,
         snapshots_kept: 2,
         reserve_bytes: 0,
+        sessions_max: server::limits::SESSIONS_MAX,
         conf_text: String::new(),
         envi_text: String::new(),
         version_text: String::new(),

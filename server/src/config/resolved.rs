@@ -9,7 +9,7 @@ use engine::log::LogSettings;
 use model::ServerId;
 
 use super::typed::{Notice, Problems, ZooCfg};
-use crate::limits::LOG_WRITES_MAX;
+use crate::limits::{LOG_WRITES_MAX, SESSIONS_MAX};
 
 /// What `srvr` and `envi` say. Clients and tools take the first x.y.z for the version of
 /// ZooKeeper's protocol, and parse a date behind it.
@@ -147,6 +147,8 @@ pub struct Resolved {
     pub snapshots_kept: usize,
     /// Free bytes on a volume below which writes are refused.
     pub reserve_bytes: u64,
+    /// Sessions at once.
+    pub sessions_max: usize,
     /// Version line.
     pub version_text: String,
 }
@@ -293,6 +295,12 @@ impl Resolver<'_> {
                 [0, i64::MAX],
                 RESERVE_BYTES,
             ) as u64,
+            sessions_max: self.within(
+                "ringkeeper.maxSessions",
+                cfg.sessions_max,
+                [1, SESSIONS_MAX as i64],
+                SESSIONS_MAX as i64,
+            ) as usize,
             version_text: VERSION.to_owned(),
         }
     }

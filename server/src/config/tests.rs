@@ -101,6 +101,7 @@ fn keys_have_their_effect() {
     assert!(with("ringkeeper.coreExecutor=own").core_apart);
     assert_eq!(with("ringkeeper.pin=true").pin, Some(true));
     assert_eq!(with("ringkeeper.reserveBytes=0").reserve_bytes, 0);
+    assert_eq!(with("ringkeeper.maxSessions=7").sessions_max, 7);
     assert!(with("ringkeeper.zookeeperPasswords=true").zookeeper_passwords);
     let one = with("server.7=h:2888:3888;2181");
     assert_eq!(one.server.0, 7);

@@ -111,6 +111,8 @@ pub struct ZooCfg {
     pub log_backend: Option<String>,
     /// `ringkeeper.logWrites`
     pub log_writes: Option<i64>,
+    /// `ringkeeper.maxSessions`
+    pub sessions_max: Option<i64>,
     /// `ringkeeper.reserveBytes`
     pub reserve_bytes: Option<i64>,
     /// `ringkeeper.zookeeperPasswords`
@@ -243,6 +245,7 @@ impl ZooCfg {
             pin: reader.strict_bool("ringkeeper.pin"),
             log_backend: reader.text("ringkeeper.logBackend"),
             log_writes: reader.number("ringkeeper.logWrites"),
+            sessions_max: reader.number("ringkeeper.maxSessions"),
             reserve_bytes: reader.number("ringkeeper.reserveBytes"),
             zookeeper_passwords: reader.strict_bool("ringkeeper.zookeeperPasswords"),
         };

@@ -82,6 +82,8 @@ pub struct CoreConfig {
     pub snapshots_kept: usize,
     /// Free bytes on a volume below which writes are refused.
     pub reserve_bytes: u64,
+    /// Sessions at once; beyond it new ones are turned away, existing ones may re-attach.
+    pub sessions_max: usize,
     /// Text of `conf`, without the dynamic part.
     pub conf_text: String,
     /// Text of `envi`.

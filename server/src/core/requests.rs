@@ -45,7 +45,7 @@ impl Core {
             return tell(conn, not_serving);
         }
         if session.is_none() {
-            if self.space.is_exhausted() {
+            if self.space.is_exhausted() || self.sessions.len() >= self.config.sessions_max {
                 return tell(conn, not_serving);
             }
             self.intake.push_back(Work::NewSession { conn, timeout_ms });

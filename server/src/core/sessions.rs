@@ -57,6 +57,11 @@ impl Sessions {
         }
     }
 
+    /// Number of sessions.
+    pub(super) fn len(&self) -> usize {
+        self.live.len()
+    }
+
     pub(super) fn get(&self, session: SessionId) -> Option<Live> {
         self.live.get(&session).copied()
     }

@@ -689,3 +689,22 @@ fn questions_are_answered_when_every_shard_has_reported() {
         "clientPort=1\ndataDir=/d\ndataDirSize=5\ndataLogDir=/l\ndataLogSize=6\ntickTime=2000\n"
     );
 }
+
+/// Whoever holds a session keeps it when there is no room for another.
+#[test]
+fn beyond_the_session_limit_new_ones_are_turned_away() {
+    let mut bench = Bench::with(CoreConfig { sessions_max: 1, ..config() }, 64);
+    let (session, password) = bench.connect(conn(0, 1));
+    bench.told();
+    bench.attach(conn(1, 1), SessionId::NONE, &[]);
+    assert!(matches!(
+        bench.told()[..],
+        [(ShardId(1), ToShard::Drop { why: DropReason::NotServing, .. })]
+    ));
+    bench.attach(conn(1, 2), session, &password);
+    let told = bench.told();
+    assert!(
+        told.iter().any(|(_, message)| matches!(message, ToShard::Attached { .. })),
+        "{told:?}"
+    );
+}

@@ -330,6 +330,7 @@ fn core_config(
         snapshot_bytes: config.snapshot_bytes,
         snapshots_kept: config.snapshots_kept,
         reserve_bytes: config.reserve_bytes,
+        sessions_max: config.sessions_max,
         conf_text: config.conf_text(address.port()),
         envi_text: envi_text.to_owned(),
         version_text: config.version_text.clone(),

@@ -153,6 +153,7 @@ impl Node {
             snapshot_bytes: 1 << 30,
             snapshots_kept: 3,
             reserve_bytes: 1 << 20,
+            sessions_max: server::limits::SESSIONS_MAX,
             conf_text: String::new(),
             envi_text: String::new(),
             version_text: "3.9.5-sim".to_owned(),

@@ -35,6 +35,7 @@ pub(super) fn config() -> CoreConfig {
         snapshot_bytes: 1 << 40,
         snapshots_kept: 2,
         reserve_bytes: 1000,
+        sessions_max: crate::limits::SESSIONS_MAX,
         conf_text: "clientPort=1\ndataDir=/d\ndataLogDir=/l\ntickTime=2000\n".into(),
         envi_text: String::new(),
         version_text: "3.9.5-test".into(),
