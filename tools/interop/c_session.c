@@ -8,6 +8,9 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static int connected, events, completions;
+/* Events arrive on a thread of the library: they are printed where the main thread waits for them. */
+static char told[8][64];
+static int printed;
 
 static void on_event(zhandle_t *zh, int type, int state, const char *path, void *ctx) {
     (void)zh, (void)ctx;
@@ -15,7 +18,7 @@ static void on_event(zhandle_t *zh, int type, int state, const char *path, void 
     if (type == ZOO_SESSION_EVENT) {
         connected = state == ZOO_CONNECTED_STATE;
     } else {
-        printf("event %d %s\n", type, path);
+        if (events < 8) snprintf(told[events], sizeof told[0], "event %d %s", type, path);
         events++;
     }
     pthread_cond_broadcast(&changed);
@@ -25,6 +28,7 @@ static void on_event(zhandle_t *zh, int type, int state, const char *path, void 
 static void await_count(int *counter, int wanted) {
     pthread_mutex_lock(&lock);
     while (*counter < wanted) pthread_cond_wait(&changed, &lock);
+    while (printed < events && printed < 8) puts(told[printed++]);
     pthread_mutex_unlock(&lock);
 }
 
