@@ -10,5 +10,6 @@ pub mod core;
 pub mod feed;
 pub mod limits;
 pub mod link;
+pub mod peer;
 pub mod runtime;
 pub mod shard;

@@ -34,6 +34,9 @@ pub const LINGER_MS: u64 = 10_000;
 /// Batches that were proposed and are not published yet. Beyond it the core executes nothing
 /// more; what the shards submit waits, bounded by their credit.
 pub const PIPELINE_BATCHES_MAX: usize = 64;
+/// Bytes that wait for one fellow server, snapshot streams not counted; beyond it the connection
+/// is ended and the server synchronizes anew.
+pub const PEER_QUEUE_BYTES_MAX: usize = 256 << 20;
 /// Sessions at once, unless configured lower: some 16 GiB of bookkeeping.
 pub const SESSIONS_MAX: usize = 1 << 24;
 /// Sessions expired in one tick.

@@ -20,6 +20,7 @@ use model::{AuthId, Mono, Now, ServerId, SessionId, Zxid};
 
 use crate::admin::HostFacts;
 use crate::link::{ShardId, ToCore, ToShard};
+use crate::peer::{PeerEvent, PeerOrder};
 
 mod administration;
 mod apply;
@@ -104,6 +105,8 @@ pub enum CoreInput {
     },
     /// Disk work completed.
     Disk(DiskDone),
+    /// Something happened on a connection to a fellow server.
+    Peer(PeerEvent),
     /// Time passed; at least ten times a second.
     Tick,
     /// What only the machine knows, about once a second.
@@ -117,6 +120,8 @@ pub enum CoreInput {
 pub struct CoreOutputs {
     /// Disk work.
     pub disk: Vec<DiskOp>,
+    /// Work on connections to fellow servers.
+    pub peers: Vec<PeerOrder>,
     /// Messages to shards.
     pub to_shards: Vec<(ShardId, ToShard)>,
     /// Shards that have something to do in the feed and should be woken.
@@ -160,6 +165,7 @@ impl Core {
         match input {
             CoreInput::Shard { from, message } => self.on_shard(now, from, message, out),
             CoreInput::Disk(done) => self.on_disk(now, &done, out),
+            CoreInput::Peer(event) => self.pipeline.peer(now, event, out),
             CoreInput::Tick => self.on_tick(now, out),
             CoreInput::Host(facts) => self.host = facts,
             CoreInput::Stop => self.stopping = true,

@@ -16,6 +16,7 @@ use super::speculate::Head;
 use crate::admin::metrics::Summary;
 use crate::feed::{Completion, Publisher};
 use crate::link::{ShardId, ToShard};
+use crate::peer::{PeerEvent, PeerOrder};
 
 /// What [`Pipeline::disk`] found out beside durability.
 pub(super) enum Finding {
@@ -141,6 +142,12 @@ impl Pipeline {
                         out.to_shards.push((shard, serving.clone()));
                     }
                 }
+                Output::Listen { open } => out.peers.push(PeerOrder::Listen { open }),
+                Output::Dial { link, peer, port, to } => {
+                    out.peers.push(PeerOrder::Dial { link, peer, port, to });
+                }
+                Output::Send { link, bytes } => out.peers.push(PeerOrder::Send { link, bytes }),
+                Output::Close { link } => out.peers.push(PeerOrder::Close { link }),
                 Output::Halt(reason) => self.halt = Some(reason),
                 Output::SaveEpochs(..)
                 | Output::TruncateTo { .. }
@@ -150,11 +157,7 @@ impl Pipeline {
                 | Output::SnapshotReplay(..)
                 | Output::InstallSnapshot { .. }
                 | Output::SnapshotAbandoned
-                | Output::Listen { .. }
-                | Output::Dial { .. }
-                | Output::Send { .. }
                 | Output::SendSnapshot { .. }
-                | Output::Close { .. }
                 | Output::Forwarded { .. }
                 | Output::RevalidateFor { .. }
                 | Output::Touched { .. }
@@ -197,6 +200,19 @@ impl Pipeline {
             self.publication.publish(self.shards);
         }
         finding
+    }
+
+    /// Takes what happened on a connection to a fellow server.
+    pub(super) fn peer(&mut self, now: Now, event: PeerEvent, out: &mut CoreOutputs) {
+        let input = match event {
+            PeerEvent::Accepted { link, port } => Input::Accepted { link, port },
+            PeerEvent::Connected { link } => Input::Connected { link },
+            PeerEvent::Received { link, bytes } => Input::Received { link, bytes },
+            PeerEvent::SnapshotSent { link } => Input::SnapshotSent { link },
+            PeerEvent::Disconnected { link } => Input::Disconnected { link },
+        };
+        self.replicate(now, input, out);
+        self.publication.publish(self.shards);
     }
 
     /// Time passed.
