@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::check::CheckArgs;
+use crate::compare::CompareArgs;
 use crate::failover::FailoverArgs;
 use crate::load::LoadArgs;
 use crate::proc::Samples;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Idle(IdleArgs),
     /// Kill a server under load: how long are no writes acknowledged?
     Failover(FailoverArgs),
+    /// Ringkeeper, ZooKeeper and etcd side by side, and a report of it.
+    Compare(CompareArgs),
 }
 
 /// The protocol that a server speaks.

@@ -5,6 +5,7 @@
 
 mod check;
 mod cli;
+mod compare;
 mod connect;
 mod failover;
 mod fill;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             cli::Command::Connect(args) => connect::run(&args),
             cli::Command::Idle(args) => idle::run(&args),
             cli::Command::Failover(args) => failover::run(&args),
+            cli::Command::Compare(args) => compare::run(&args),
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,6 +18,7 @@ use crate::proc::{self, ProcessUse, Samples};
 use crate::report::{self, Percentiles};
 use crate::wire::{self, Client, Fleet, Opening, PATIENCE, Plan, Requests, Tally, Template, Verb};
 use counters::Counters;
+pub(crate) use counters::four_letters;
 pub(crate) use mix::{Keys, Mix, Random};
 
 /// Folders whose children are listed, and children in each.
