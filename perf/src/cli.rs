@@ -11,6 +11,7 @@ use crate::check::CheckArgs;
 use crate::compare::CompareArgs;
 use crate::failover::FailoverArgs;
 use crate::load::LoadArgs;
+use crate::plan::PlanArgs;
 use crate::proc::Samples;
 use crate::report;
 
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Failover(FailoverArgs),
     /// Ringkeeper, ZooKeeper and etcd side by side, and a report of it.
     Compare(CompareArgs),
+    /// What a load takes, from measured constants, and whether that holds here.
+    Plan(PlanArgs),
 }
 
 /// The protocol that a server speaks.

@@ -11,6 +11,7 @@ mod failover;
 mod fill;
 mod idle;
 mod load;
+mod plan;
 mod proc;
 mod profiles;
 mod report;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
             cli::Command::Idle(args) => idle::run(&args),
             cli::Command::Failover(args) => failover::run(&args),
             cli::Command::Compare(args) => compare::run(&args),
+            cli::Command::Plan(args) => plan::run(&args),
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,7 @@
 //! Loads named for what people run, as the flags they stand for.
 
+use std::fmt::Write as _;
+
 use anyhow::{Result, bail};
 
 /// A named load.
@@ -102,8 +104,8 @@ const PROFILES: &[Profile] = &[
 pub(crate) fn help() -> String {
     let mut text = "Profiles (load --profile NAME; flags given besides overrule):\n".to_owned();
     for profile in PROFILES {
-        text.push_str(&format!("  {:<13} {}\n", profile.name, profile.summary));
-        text.push_str(&format!("  {:<13} = {}\n", "", profile.words.join(" ")));
+        let _ = writeln!(text, "  {:<13} {}", profile.name, profile.summary);
+        let _ = writeln!(text, "  {:<13} = {}", "", profile.words.join(" "));
     }
     text
 }

@@ -94,6 +94,6 @@ fn overwrite(path: &Path, flight: usize, length: Duration) -> Result<Durable> {
 
 /// The folder is in memory: nothing there is durable, however fast it is.
 pub(super) fn is_memory(dir: &Path) -> bool {
-    let memory = [statfs::TMPFS_MAGIC.0 as i64, 0x8584_58f6];
-    statfs::statfs(dir).is_ok_and(|found| memory.contains(&(found.filesystem_type().0 as i64)))
+    let memory = [statfs::TMPFS_MAGIC.0, 0x8584_58f6];
+    statfs::statfs(dir).is_ok_and(|found| memory.contains(&found.filesystem_type().0))
 }

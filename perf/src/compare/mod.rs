@@ -20,7 +20,7 @@ use crate::check::{CheckArgs, Floor};
 use crate::failover::FailoverResult;
 use crate::report::write_whole;
 use crate::{check, proc};
-pub(crate) use constants::{Constants, ServerConstants};
+pub(crate) use constants::{Constants, RatePoint, ServerConstants};
 use measure::Budget;
 pub(crate) use plot::{Plot, Scale, Series};
 use results::{Query, Results, Sample};
@@ -102,7 +102,16 @@ pub(crate) struct Scratch(PathBuf);
 impl Scratch {
     /// Below `dir`, named for this process.
     pub(crate) fn below(dir: &Path) -> Result<Scratch> {
-        let path = dir.join(format!("ringkeeper-perf-{}", std::process::id()));
+        const NAME: &str = "ringkeeper-perf-";
+        // What a run left behind that was killed.
+        for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())?.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let pid = name.strip_prefix(NAME).and_then(|pid| pid.parse::<u32>().ok());
+            if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let path = dir.join(format!("{NAME}{}", std::process::id()));
         fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
         let path = path.canonicalize().with_context(|| path.display().to_string())?;
         Ok(Scratch(path))
@@ -156,7 +165,7 @@ pub(crate) struct Comparison {
 pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     let begin = Instant::now();
     fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
-    write_whole(&args.out.join(".probe"), &[0; 1 << 20])
+    write_whole(&args.out.join(".probe"), &vec![0; 1 << 20])
         .and_then(|()| Ok(fs::remove_file(args.out.join(".probe"))?))
         .with_context(|| format!("--out {}: no room for a report", args.out.display()))?;
     let work = args.places.work.clone().unwrap_or_else(|| args.out.clone());

@@ -140,8 +140,8 @@ fn table(comparison: &Comparison) -> String {
         ),
     ];
     let sized = |what: String, case, x, metric, unit, floor| Row {
-        x,
         what,
+        x,
         ..row("", case, metric, unit, floor)
     };
     let many = list(watchers);
@@ -295,7 +295,10 @@ fn page(comparison: &Comparison, pictures: &[(&str, String)]) -> String {
         );
     }
     if comparison.short {
-        text.push_str("**The short form**: runs of a second, small trees. For figures to quote, leave out --short.\n\n");
+        text.push_str(
+            "**The short form**: runs of a second, small trees. For figures to quote, leave \
+             out --short.\n\n",
+        );
     }
     let _ = writeln!(text, "## The table\n\n{}", table(comparison));
     if !comparison.missing.is_empty() {

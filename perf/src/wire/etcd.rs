@@ -88,8 +88,7 @@ pub(super) fn on_watch_response(
     message: &[u8],
     take: &mut impl FnMut(Arrival<'_>) -> Result<()>,
 ) -> Result<()> {
-    let mut fields = Fields(message);
-    while let Some((field, value)) = fields.next() {
+    for (field, value) in Fields(message) {
         match (field, value) {
             (3, Value::Number(1)) => take(Arrival::Reply { tag, err: 0 })?,
             (4, Value::Number(1)) => bail!("etcd cancelled a watch"),

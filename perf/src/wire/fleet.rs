@@ -230,11 +230,9 @@ impl Fleet {
         self.pings_checked = now;
         for index in 0..self.connections.len() {
             let silent = now.saturating_duration_since(self.connections[index].last_sent);
-            if wanted(index) && silent >= self.ping_every {
-                if self.connections[index].ping() {
-                    self.pings += 1;
-                    self.flush(index, now)?;
-                }
+            if wanted(index) && silent >= self.ping_every && self.connections[index].ping() {
+                self.pings += 1;
+                self.flush(index, now)?;
             }
         }
         Ok(())

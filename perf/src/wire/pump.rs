@@ -62,11 +62,6 @@ impl Verb {
             Verb::Multi => "multi",
         }
     }
-
-    /// Answered from memory; the others are ordered and made durable.
-    pub(crate) fn is_read(self) -> bool {
-        matches!(self, Verb::Get | Verb::Exists | Verb::Children)
-    }
 }
 
 /// When to send, and which replies count.

@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -67,10 +68,11 @@ impl Ensemble {
         }
         let log = File::options().create(true).append(true).open(folder.join("log"));
         let log = log.context("the server's log")?;
-        Command::new(&recipe.program)
+        let mut command = Command::new(&recipe.program);
+        end_with_us(&mut command);
+        command
             .args(&recipe.words)
             .current_dir(&folder)
-            // Not Ctrl-C's: they are stopped by us.
             .stdin(Stdio::null())
             .stdout(log.try_clone().context("the server's log")?)
             .stderr(log)
@@ -234,14 +236,13 @@ impl Ensemble {
     pub(crate) fn snapshot_bytes(&self, index: usize) -> u64 {
         let newest = std::cell::Cell::new((None, 0));
         size(&self.folder(index).join("data"), &|path| {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let is_snapshot = name.is_some_and(|name| {
-                name.starts_with("snapshot.") && !name.ends_with(".tmp") || name == "db"
-            });
-            if let (true, Ok(found)) = (is_snapshot, fs::metadata(path)) {
-                if found.modified().ok() >= newest.get().0 {
-                    newest.set((found.modified().ok(), found.len()));
-                }
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let unfinished = path.extension().is_some_and(|end| end == "tmp");
+            let is_snapshot = name.starts_with("snapshot.") && !unfinished || name == "db";
+            if let (true, Ok(found)) = (is_snapshot, fs::metadata(path))
+                && found.modified().ok() >= newest.get().0
+            {
+                newest.set((found.modified().ok(), found.len()));
             }
             false
         });
@@ -273,6 +274,18 @@ impl Drop for Ensemble {
             let _ = child.wait();
         }
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The server is killed when this process ends, however it does.
+#[allow(unsafe_code)]
+fn end_with_us(command: &mut Command) {
+    // SAFETY: prctl is a system call that allocates nothing and takes no lock.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
     }
 }
 

@@ -58,6 +58,9 @@ pub(crate) struct Sources {
 
 /// Finds, or fetches, a server.
 pub(crate) fn find(kind: Kind, sources: &Sources) -> Result<Rival> {
+    // Servers run in folders of their own, so every path has to be whole.
+    let cache = std::path::absolute(&sources.cache).context("--cache")?;
+    let sources = &Sources { cache, ..sources.clone() };
     let (program, origin) = match kind {
         Kind::Ringkeeper => ringkeeper(sources)?,
         Kind::ZooKeeper => zookeeper(sources)?,
@@ -69,10 +72,15 @@ pub(crate) fn find(kind: Kind, sources: &Sources) -> Result<Rival> {
     Ok(Rival { kind, version, origin, program, heap_mib })
 }
 
+/// A path that was given, whatever folder servers run in.
+fn given(flag: &str, path: &Path) -> Result<PathBuf> {
+    path.canonicalize().with_context(|| format!("{flag} {}", path.display()))
+}
+
 fn ringkeeper(sources: &Sources) -> Result<(Program, String)> {
     if let Some(path) = &sources.ringkeeper {
-        ensure!(path.is_file(), "--ringkeeper {}: no such file", path.display());
-        return Ok((Program::Ringkeeper(path.clone()), "given".to_owned()));
+        let path = given("--ringkeeper", path)?;
+        return Ok((Program::Ringkeeper(path), "given".to_owned()));
     }
     // Run by cargo, it is built (or found to be fresh) with the same profile.
     if let (Some(cargo), false) = (std::env::var_os("CARGO"), cfg!(debug_assertions)) {
@@ -98,7 +106,8 @@ fn ringkeeper(sources: &Sources) -> Result<(Program, String)> {
 fn zookeeper(sources: &Sources) -> Result<(Program, String)> {
     let java = on_path("java").context("no java on the path (Debian: default-jre-headless)")?;
     if let Some(dir) = &sources.zookeeper_jars {
-        let classpath = classpath(dir)
+        let dir = given("--zookeeper-jars", dir)?;
+        let classpath = classpath(&dir)
             .with_context(|| format!("--zookeeper-jars {}: no ZooKeeper there", dir.display()))?;
         return Ok((Program::ZooKeeper { java, classpath }, "given jars".to_owned()));
     }
@@ -124,8 +133,7 @@ fn zookeeper(sources: &Sources) -> Result<(Program, String)> {
 
 fn etcd(sources: &Sources) -> Result<(Program, String)> {
     if let Some(path) = &sources.etcd {
-        ensure!(path.is_file(), "--etcd {}: no such file", path.display());
-        return Ok((Program::Etcd(path.clone()), "given".to_owned()));
+        return Ok((Program::Etcd(given("--etcd", path)?), "given".to_owned()));
     }
     if let Some(path) = on_path("etcd") {
         return Ok((Program::Etcd(path), "installed on this machine".to_owned()));
@@ -184,11 +192,7 @@ impl Fetch {
     }
 
     /// Runs a program on the one archive that was downloaded, and removes the archive.
-    fn run(
-        &self,
-        program: &str,
-        words: impl FnOnce(&mut Command, &Path),
-    ) -> Result<()> {
+    fn run(&self, program: &str, words: impl FnOnce(&mut Command, &Path)) -> Result<()> {
         let mut files = fs::read_dir(&self.partial).context("reading what was downloaded")?;
         let archive = files.next().context("nothing was downloaded")?.context("its name")?.path();
         let mut command = Command::new(program);
@@ -232,7 +236,7 @@ fn classpath(dir: &Path) -> Option<String> {
             let name = entry.file_name().to_string_lossy().into_owned();
             if path.is_dir() && depth < 4 {
                 folders.push((path, depth + 1));
-            } else if name.ends_with(".jar") && is_wanted(&name) {
+            } else if path.extension().is_some_and(|end| end == "jar") && is_wanted(&name) {
                 jars.push(path.display().to_string());
             }
         }

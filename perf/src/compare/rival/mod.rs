@@ -4,7 +4,7 @@
 mod ensemble;
 mod find;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -243,7 +243,7 @@ fn zoo_cfg(data: &str, ports: &[Ports], me: usize) -> String {
     if ports.len() > 1 {
         for (index, ports) in ports.iter().enumerate() {
             let (peer, election) = (ports.peer, ports.election);
-            text.push_str(&format!("server.{}=127.0.0.1:{peer}:{election}\n", index + 1));
+            let _ = writeln!(text, "server.{}=127.0.0.1:{peer}:{election}", index + 1);
         }
     }
     text
