@@ -74,6 +74,11 @@ pub(crate) struct ServerConstants {
     pub(crate) reattach_cpu_us: f64,
     /// Memory of an empty server, bytes.
     pub(crate) empty_bytes: f64,
+    /// Memory that a server takes once it has had writes, beyond the empty server and its tree,
+    /// bytes.
+    pub(crate) busy_bytes: f64,
+    /// Memory per byte of writes that wait for their replies, bytes.
+    pub(crate) waiting_bytes_per_byte: f64,
     /// Memory per znode of 100 B, its path included, bytes.
     pub(crate) znode_bytes: f64,
     /// Memory per further byte of data, bytes.
@@ -146,10 +151,6 @@ impl ServerConstants {
         let (empty_bytes, znode_bytes) = line(&fill);
         let (restart_seconds, restart_seconds_per_znode) =
             line(&results.curve(kind, 1, "restart", "seconds"));
-        let snapshot = last("fill").map_or(0.0, |znodes| {
-            let bytes = get(1, "fill", znodes, "snapshot_bytes").unwrap_or(0.0);
-            bytes / znodes
-        });
         let thick = last("fill-1k").map_or(0.0, |znodes| {
             let thin = get(1, "fill", znodes, "rss_bytes").unwrap_or(0.0);
             let thick = get(1, "fill-1k", znodes, "rss_bytes").unwrap_or(0.0);
@@ -160,6 +161,14 @@ impl ServerConstants {
             (Some(small), Some(large)) => ((large - small) / 924.0).max(0.0),
             _ => 0.0,
         };
+        // The first round's: memory that was taken once is kept.
+        let first = |case: &str| -> Option<f64> {
+            let query = Query { servers: 1, case, x: 0.0, metric: "rss_bytes" };
+            results.values(kind, query).first().copied()
+        };
+        let (small, large) = (first("set").unwrap_or(0.0), first("set-1k").unwrap_or(0.0));
+        // 64 x 16 requests were in flight, of 924 bytes more.
+        let waiting = ((large - small) / (1024.0 * 924.0)).max(0.0);
         let watchers = last("watch").unwrap_or(1.0);
         let session_bytes = at_last("idle", "bytes_each");
         ServerConstants {
@@ -175,9 +184,11 @@ impl ServerConstants {
             reattach_per_second: at_last("storm", "back_per_second"),
             reattach_cpu_us: at_last("storm", "back_cpu_us"),
             empty_bytes,
+            busy_bytes: (small - empty_bytes - 1000.0 * znode_bytes).max(0.0),
+            waiting_bytes_per_byte: waiting,
             znode_bytes,
             znode_bytes_per_byte: thick,
-            snapshot_bytes: snapshot,
+            snapshot_bytes: at_last("snapshot", "bytes_each"),
             restart_seconds,
             restart_seconds_per_znode,
             failover_seconds: get(servers, "failover", 0.0, "gap_ms").unwrap_or(0.0) / 1000.0,

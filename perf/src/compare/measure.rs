@@ -1,8 +1,9 @@
 //! The measurements that a comparison consists of, each the command that a user would run.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 
 use super::results::Sample;
@@ -11,6 +12,9 @@ use crate::cli::{Cli, Command};
 use crate::failover::{self, FailoverResult};
 use crate::report::Percentiles;
 use crate::{connect, fill, idle, load, watch};
+
+/// How long a snapshot may take to appear.
+const SNAPSHOT_MAX: Duration = Duration::from_secs(20);
 
 /// Numbers by name.
 pub(crate) type Metrics = BTreeMap<String, f64>;
@@ -34,6 +38,8 @@ pub(crate) struct Budget {
     pub(crate) znodes: Vec<u32>,
     /// Rates of the open loop, as parts of what the closed loop reached.
     pub(crate) parts: Vec<f64>,
+    /// How often each of them is run.
+    pub(crate) passes: usize,
     /// Shares of reads.
     pub(crate) shares: Vec<f64>,
     /// Leaders killed.
@@ -51,7 +57,8 @@ impl Budget {
             sessions: 5000,
             watchers: vec![10, 100, 1000, 10_000],
             znodes: vec![10_000, 100_000, 300_000, 1_000_000],
-            parts: vec![0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85],
+            parts: vec![0.0, 0.02, 0.1, 0.25, 0.4, 0.55, 0.7, 0.85],
+            passes: 3,
             shares: vec![0.0, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0],
             failovers: 3,
         }
@@ -67,7 +74,8 @@ impl Budget {
             sessions: 2000,
             watchers: vec![10, 100, 1000],
             znodes: vec![10_000, 50_000, 100_000],
-            parts: vec![0.02, 0.2, 0.5, 0.8],
+            parts: vec![0.0, 0.02, 0.2, 0.5, 0.8],
+            passes: 2,
             shares: vec![0.0, 0.5, 0.9, 1.0],
             failovers: 1,
         }
@@ -195,9 +203,24 @@ pub(crate) fn grow(
         ("rss_bytes".to_owned(), result.server_rss_after_bytes as f64),
         ("path_bytes".to_owned(), result.root.len() as f64 + 23.0),
         ("disk_bytes".to_owned(), ensemble.disk_bytes(0) as f64),
-        ("snapshot_bytes".to_owned(), ensemble.snapshot_bytes(0) as f64),
     ]);
     Ok(sample(ensemble, case, f64::from(total), metrics, line))
+}
+
+/// What a snapshot takes for each znode, on a server that writes one soon.
+pub(crate) fn snapshot(ensemble: &Ensemble, znodes: u32) -> Result<Sample> {
+    let mut filled = grow(ensemble, "snapshot", znodes, znodes, 100)?;
+    let begin = Instant::now();
+    let each = loop {
+        if let Some(each) = ensemble.snapshot_bytes_per_znode(0, znodes) {
+            break each;
+        }
+        ensure!(begin.elapsed() < SNAPSHOT_MAX, "no snapshot was written");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    filled.metrics.insert("bytes_each".to_owned(), each);
+    println!("{}: {each:.0} bytes of snapshot for a znode", ensemble.kind);
+    Ok(filled)
 }
 
 /// The only server is killed and started again.

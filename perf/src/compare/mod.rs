@@ -27,6 +27,8 @@ use results::{Query, Results, Sample};
 pub(crate) use rival::{Ensemble, Kind, Sources, find};
 use rival::{Rival, Setting};
 
+/// The smallest rate of an open loop, requests a second.
+const LEAST_RATE: f64 = 300.0;
 /// Servers in an ensemble.
 const ENSEMBLE: usize = 3;
 
@@ -331,10 +333,14 @@ impl Session {
     }
 
     fn start(&mut self, rivals: &[Rival], servers: usize) -> Vec<Ensemble> {
+        self.start_with(rivals, servers, "")
+    }
+
+    fn start_with(&mut self, rivals: &[Rival], servers: usize, extra: &str) -> Vec<Ensemble> {
         let mut ensembles = Vec::new();
         for rival in rivals {
             let dir = self.scratch.path().join(format!("{}-{servers}", rival.kind.key()));
-            match Ensemble::start(rival, servers, &dir) {
+            match Ensemble::start(rival, servers, &dir, extra) {
                 Ok(ensemble) => ensembles.push(ensemble),
                 Err(error) => self.miss(&format!("{}, {servers}", rival.kind), &error),
             }
@@ -372,6 +378,30 @@ impl Session {
         }
     }
 
+    /// Open loops: cost and latency by rate, from a few requests a second to nearly the most.
+    fn rates(&mut self, ensembles: &mut Vec<Ensemble>, servers: usize) {
+        let budget = self.budget.clone();
+        let times = format!("--duration {} --warmup {}", budget.seconds, budget.warmup);
+        let parts = budget.parts.repeat(budget.passes);
+        for op in ["get", "set"] {
+            for &part in &parts {
+                self.turn(
+                    &format!("{op} at {part} of the most"),
+                    ensembles,
+                    |session, ensemble| {
+                        let query = Query { servers, case: op, x: 0.0, metric: "per_second" };
+                        let most = session.results.summary(ensemble.kind, query);
+                        let most = most.context("the closed loop was not measured")?.median;
+                        let rate = (most * part).round().max(LEAST_RATE);
+                        let case = format!("{op}-rate");
+                        let words = format!("--op {op} --rate {rate} --outstanding 256 {times}");
+                        Ok(vec![measure::steady(ensemble, &case, rate, &words)?])
+                    },
+                );
+            }
+        }
+    }
+
     /// One server each.
     fn alone(&mut self, rivals: &[Rival]) {
         let budget = self.budget.clone();
@@ -387,24 +417,8 @@ impl Session {
         let mut ensembles = self.start(rivals, 1);
         let ensembles = &mut ensembles;
         self.rounds(ensembles);
+        self.rates(ensembles, 1);
         let times = format!("--duration {} --warmup {}", budget.seconds, budget.warmup);
-        for op in ["get", "set"] {
-            for &part in &budget.parts {
-                self.turn(
-                    &format!("{op} at {part} of the most"),
-                    ensembles,
-                    |session, ensemble| {
-                        let query = Query { servers: 1, case: op, x: 0.0, metric: "per_second" };
-                        let most = session.results.summary(ensemble.kind, query);
-                        let most = most.context("the closed loop was not measured")?.median;
-                        let rate = (most * part).round().max(100.0);
-                        let case = format!("{op}-rate");
-                        let words = format!("--op {op} --rate {rate} --outstanding 256 {times}");
-                        Ok(vec![measure::steady(ensemble, &case, rate, &words)?])
-                    },
-                );
-            }
-        }
         for &share in &budget.shares {
             self.turn(&format!("{share} reads"), ensembles, |_, ensemble| {
                 let words = format!("--op mixed:{share} {times}");
@@ -446,12 +460,21 @@ impl Session {
         self.turn(&format!("{znodes} znodes of 1,000 B"), &mut ensembles, |_, ensemble| {
             Ok(vec![measure::grow(ensemble, "fill-1k", znodes, znodes, 1000)?])
         });
+        drop(ensembles);
+        // What a snapshot takes: servers that write one soon.
+        let znodes = self.budget.znodes[0];
+        let soon = format!("snapCount={}\n", znodes / 4);
+        let mut ensembles = self.start_with(rivals, 1, &soon);
+        self.turn("a snapshot", &mut ensembles, |_, ensemble| {
+            Ok(vec![measure::snapshot(ensemble, znodes)?])
+        });
     }
 
     /// Three servers each.
     fn ensembles(&mut self, rivals: &[Rival]) {
         let mut ensembles = self.start(rivals, ENSEMBLE);
         self.rounds(&mut ensembles);
+        self.rates(&mut ensembles, ENSEMBLE);
         for round in 0..self.budget.failovers {
             let what = format!("leader killed, {}", round + 1);
             self.turn(&what, &mut ensembles, |session, ensemble| {

@@ -220,11 +220,11 @@ mod tests {
                 y: ("y".to_owned(), scale),
                 series: vec![
                     Series { name: "one".to_owned(), points: vec![(1.0, 5.0), (1000.0, 0.0)] },
-                    Series { name: "none".to_owned(), points: Vec::new() },
+                    Series { name: "absent".to_owned(), points: Vec::new() },
                 ],
             };
             let svg = plot.svg();
-            assert!(svg.contains("a &lt; b") && !svg.contains("none") && !svg.contains("NaN"));
+            assert!(svg.contains("a &lt; b") && !svg.contains("absent") && !svg.contains("NaN"));
             for part in svg.split("cx=\"").skip(1) {
                 let x: f64 = part.split('"').next().expect("quoted").parse().expect("a number");
                 assert!((LEFT..=WIDTH - RIGHT + 0.1).contains(&x), "{x}");

@@ -282,7 +282,7 @@ fn page(comparison: &Comparison, pictures: &[(&str, String)]) -> String {
              cores. {} interleaved rounds (A B C A B C); figures are medians, and where a \
              spread is given it is {}. A ratio is printed only if the runs of either side spread \
              over a smaller factor than the one between them. Everything outside the rounds \
-             (curves, fan-out, trees) is one run each.\n",
+             (curves, fan-out, trees) is one run each, rates a few.\n",
             host.cores,
             host.processor,
             host.memory_bytes as f64 / (1_u64 << 30) as f64,

@@ -50,7 +50,7 @@ impl Counters {
 
     /// One line.
     pub(crate) fn print(&self) {
-        let verdict = if self.agree().is_ok() { "agrees" } else { "DIFFERS" };
+        let verdict = if self.agree().is_ok() { "agrees" } else { "differs (who else is there?)" };
         println!(
             "servers' own counter {verdict}: {} packets sent, {} received",
             self.sent, self.received

@@ -73,7 +73,8 @@ pub(crate) fn run(args: &PlanArgs) -> Result<()> {
     let costs = Costs { one, three, floor: &constants.floor };
     let prediction = costs.predict(&args.load, &args.goals);
     let lines = lines(&prediction);
-    let title = format!("Plan for {} servers of {}", args.load.ensemble, args.kind);
+    let servers = if args.load.ensemble == 1 { "server" } else { "servers" };
+    let title = format!("Plan for {} {servers} of {}", args.load.ensemble, args.kind);
     println!("{title}");
     println!(
         "constants of {}{}, on {} cores, class {}",
@@ -124,6 +125,7 @@ fn lines(prediction: &Prediction) -> Vec<(String, String)> {
         ("cores busy, all servers", format!("{:.2}", p.cores)),
         ("cores busy, the busiest server", format!("{:.2}", p.cores_per_server)),
         ("memory, each server", mb(p.memory_bytes)),
+        ("and for each second that the disk stalls", mb(p.stall_bytes_per_second)),
         ("log device, writes a second", format!("{:.0}", p.log_writes_per_second)),
         ("log device, a second", mb(p.log_bytes_per_second)),
         ("snapshots kept, each server", mb(p.snapshot_bytes)),

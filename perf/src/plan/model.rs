@@ -3,8 +3,8 @@
 //! Costs are taken off measured curves at the load's own rate, because a request costs more when
 //! there are few: a wake-up serves one request then, and a hundred under load. Reads ride on the
 //! wake-ups of all requests, writes on those of their own batches. Latencies are read off the
-//! curve of writes, or of reads, at the rate that keeps the processor as busy as the whole load
-//! does.
+//! curve of reads, or of writes, at a rate that is raised by as many requests as would take the
+//! processor's time that everything else takes.
 
 use clap::Args;
 use serde::Serialize;
@@ -97,6 +97,8 @@ pub(crate) struct Prediction {
     pub(crate) cores_per_server: f64,
     /// Resident memory of each server, bytes.
     pub(crate) memory_bytes: f64,
+    /// Further memory for each second that writes must wait, when the disk stalls, bytes.
+    pub(crate) stall_bytes_per_second: f64,
     /// Writes to each server's log device a second.
     pub(crate) log_writes_per_second: f64,
     /// Bytes written to each server's log device a second.
@@ -194,13 +196,6 @@ impl Costs<'_> {
         let share = if load.ensemble > 1 { 1.5 / servers } else { 1.0 };
         let cores_per_server = cores * share;
 
-        let data_bytes = f64::from(load.znode_size) - DATA;
-        let znode = (one.znode_bytes + data_bytes * one.znode_bytes_per_byte).max(0.0);
-        let memory_bytes = one.empty_bytes
-            + f64::from(load.znodes) * znode
-            + f64::from(load.sessions) / servers * one.session_bytes
-            + f64::from(load.watches) / servers * one.watch_bytes;
-
         let at = at_rate(&of.writes, writes);
         let log_share = if of.writes.is_empty() || load.ensemble == 1 { 1.0 } else { 3.0 };
         let log_writes_per_second =
@@ -208,16 +203,31 @@ impl Costs<'_> {
         let log_bytes_per_second =
             writes * (at.disk_bytes + extra.max(0.0) * of.write_disk_bytes_per_byte) / log_share;
 
-        // How busy the whole load keeps the processor, as a rate of reads or writes alone.
-        let busy = |points: &[RatePoint]| rate_as_busy(points, cpu_us * share);
-        let reads = at_rate(&one.reads, busy(&one.reads).max(load.reads));
-        let written = at_rate(&of.writes, busy(&of.writes).max(writes));
+        // Everything else that the processor does delays a request as more of its own kind would.
+        let like = |points: &[RatePoint], rate: f64, own_us: f64| {
+            let each = cpu_at(points, rate).max(1e-3);
+            at_rate(points, rate + (cpu_us - own_us).max(0.0) * share / each)
+        };
+        let reads = like(&one.reads, load.reads, read_cpu);
+        let written = like(&of.writes, writes, write_cpu);
+        let data_bytes = f64::from(load.znode_size) - DATA;
+        let znode = (one.znode_bytes + data_bytes * one.znode_bytes_per_byte).max(0.0);
+        let waiting_bytes =
+            writes * (FRAMES + f64::from(load.write_size)) * one.waiting_bytes_per_byte;
+        let memory_bytes = one.empty_bytes
+            + f64::from(load.znodes) * znode
+            + f64::from(load.sessions) / servers * one.session_bytes
+            + f64::from(load.watches) / servers * one.watch_bytes
+            + if writes > 0.0 { one.busy_bytes } else { 0.0 }
+            + waiting_bytes * written.p50_us / 1e6;
+
         let znodes = f64::from(load.znodes);
         let reconnecting = f64::from(load.reconnecting.unwrap_or(load.sessions));
         let mut prediction = Prediction {
             cores,
             cores_per_server,
             memory_bytes,
+            stall_bytes_per_second: waiting_bytes,
             log_writes_per_second: log_writes_per_second / log_share,
             log_bytes_per_second,
             snapshot_bytes: SNAPSHOTS * znodes * (one.snapshot_bytes + data_bytes).max(0.0),
@@ -347,21 +357,6 @@ fn cpu_at(points: &[RatePoint], rate: f64) -> f64 {
     at_rate(points, rate).cpu_us
 }
 
-/// The rate at which requests of one kind alone take so much CPU time a second, us.
-fn rate_as_busy(points: &[RatePoint], cpu_us: f64) -> f64 {
-    let Some(last) = points.last() else { return 0.0 };
-    let (mut low, mut high) = (0.0, last.rate * 4.0);
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if middle * cpu_at(points, middle) < cpu_us {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    low
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -445,7 +440,6 @@ pub(super) mod tests {
         assert!((cpu_at(&points, 1e6) - 1.0).abs() < 1e-9, "no cheaper than the last");
         // Half way between 10 ms and 100 ms a second.
         assert!((cpu_at(&points, 50_500.0) * 50_500.0 - 55_000.0).abs() < 1.0);
-        assert!((rate_as_busy(&points, 55_000.0) - 50_500.0).abs() < 1.0);
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub(super) fn replay(args: &PlanArgs, costs: &Costs<'_>) -> Result<Verified> {
     let rival = find(args.kind, &args.places.sources())?;
     let work = args.places.work.clone().unwrap_or_else(|| ".".into());
     let scratch = Scratch::below(&work).context("--work")?;
-    let ensemble = Ensemble::start(&rival, load.ensemble as usize, &scratch.path().join("plan"))?;
+    let ensemble =
+        Ensemble::start(&rival, load.ensemble as usize, &scratch.path().join("plan"), "")?;
     println!(
         "\nreplaying {:.0} reads/s, {:.0} writes/s, {} sessions, {} watches ({} on the hottest \
          znode), {} znodes, {} servers",
@@ -189,7 +190,7 @@ fn beside(
         }
         let opening = Opening { window: 256, ..Opening::default() };
         // Three pings in a session timeout.
-        let timeout = (1000.0 / (3.0 * load.pings.max(0.01))).clamp(4_000.0, 40_000.0);
+        let timeout = (3000.0 / load.pings.max(0.01)).clamp(4_000.0, 40_000.0);
         let target = Target { session_timeout_ms: timeout as i32, ..target.clone() };
         let mut fleet = Fleet::open(&target, load.sessions as usize, opening, |_| {})?;
         let requests = Requests::new(target.api, false);

@@ -31,18 +31,21 @@ pub(crate) struct Ensemble {
     rival: Rival,
     ports: Vec<Ports>,
     dir: PathBuf,
+    extra: String,
     children: Vec<Child>,
 }
 
 impl Ensemble {
-    /// Starts `count` servers with fresh data below `dir` and waits until they serve.
-    pub(crate) fn start(rival: &Rival, count: usize, dir: &Path) -> Result<Ensemble> {
+    /// Starts `count` servers with fresh data below `dir` and waits until they serve. `extra` are
+    /// further lines of ZooKeeper's kind of configuration.
+    pub(crate) fn start(rival: &Rival, count: usize, dir: &Path, extra: &str) -> Result<Ensemble> {
         let _ = fs::remove_dir_all(dir);
         let mut ensemble = Ensemble {
             kind: rival.kind,
             rival: rival.clone(),
             ports: free_ports(count)?,
             dir: dir.to_owned(),
+            extra: extra.to_owned(),
             children: Vec::new(),
         };
         for index in 0..count {
@@ -62,7 +65,7 @@ impl Ensemble {
     fn spawn(&self, index: usize) -> Result<Child> {
         let folder = self.folder(index);
         fs::create_dir_all(folder.join("data")).with_context(|| folder.display().to_string())?;
-        let recipe = self.rival.recipe(&self.ports, index, &folder);
+        let recipe = self.rival.recipe(&self.ports, index, &folder, &self.extra);
         for (path, text) in &recipe.files {
             fs::write(path, text).with_context(|| path.display().to_string())?;
         }
@@ -229,24 +232,29 @@ impl Ensemble {
 
     /// Bytes of all files of one server.
     pub(crate) fn disk_bytes(&self, index: usize) -> u64 {
-        size(&self.folder(index).join("data"), &|_| true)
+        let mut total = 0;
+        visit(&self.folder(index).join("data"), &mut |_, bytes| total += bytes);
+        total
     }
 
-    /// Bytes of the newest snapshot of one server, if it has files that are called so.
-    pub(crate) fn snapshot_bytes(&self, index: usize) -> u64 {
-        let newest = std::cell::Cell::new((None, 0));
-        size(&self.folder(index).join("data"), &|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let unfinished = path.extension().is_some_and(|end| end == "tmp");
-            let is_snapshot = name.starts_with("snapshot.") && !unfinished || name == "db";
-            if let (true, Ok(found)) = (is_snapshot, fs::metadata(path))
-                && found.modified().ok() >= newest.get().0
-            {
-                newest.set((found.modified().ok(), found.len()));
+    /// Bytes of a snapshot for each znode in it. Snapshots are named for their last transaction,
+    /// and nearly all that a fresh server had are creates. etcd has a database of all keys
+    /// instead.
+    pub(crate) fn snapshot_bytes_per_znode(&self, index: usize, znodes: u32) -> Option<f64> {
+        let mut largest = None;
+        visit(&self.folder(index).join("data"), &mut |path, bytes| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let count = match name.strip_prefix("snapshot.") {
+                Some(zxid) => u64::from_str_radix(zxid, 16).map_or(0, |zxid| zxid & 0xffff_ffff),
+                None if name == "db" => u64::from(znodes),
+                None => 0,
+            };
+            // The first is of an empty tree.
+            if count >= u64::from(znodes) / 10 && largest.is_none_or(|(of, _)| count > of) {
+                largest = Some((count, bytes as f64 / count as f64));
             }
-            false
         });
-        newest.get().1
+        largest.map(|(_, each)| each)
     }
 
     /// A counter of one server (`mntr`), if it has it.
@@ -289,16 +297,16 @@ fn end_with_us(command: &mut Command) {
     }
 }
 
-fn size(dir: &Path, counts: &dyn Fn(&Path) -> bool) -> u64 {
-    let Ok(entries) = fs::read_dir(dir) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(found) if found.is_dir() => size(&entry.path(), counts),
-            Ok(found) if counts(&entry.path()) => found.len(),
-            _ => 0,
-        })
-        .sum()
+/// Shows every file below a folder, with its size.
+fn visit(dir: &Path, show: &mut impl FnMut(&Path, u64)) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        match entry.metadata() {
+            Ok(found) if found.is_dir() => visit(&entry.path(), show),
+            Ok(found) => show(&entry.path(), found.len()),
+            Err(_) => {}
+        }
+    }
 }
 
 /// Ports that nobody listens on; all are held until the last is found.

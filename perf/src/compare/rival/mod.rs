@@ -169,12 +169,12 @@ impl Rival {
     }
 
     /// What to run for server `me` (from 0) of an ensemble with these ports, in this folder.
-    fn recipe(&self, ports: &[Ports], me: usize, dir: &Path) -> Recipe {
+    fn recipe(&self, ports: &[Ports], me: usize, dir: &Path, extra: &str) -> Recipe {
         let data = dir.join("data").display().to_string();
         match &self.program {
             Program::Ringkeeper(program) => {
                 let config = dir.join("zoo.cfg");
-                let mut files = vec![(config.clone(), zoo_cfg(&data, ports, me))];
+                let mut files = vec![(config.clone(), zoo_cfg(&data, ports, me) + extra)];
                 files.extend(my_id(dir, ports, me));
                 let config = config.display().to_string();
                 let words = vec!["serve".to_owned(), "--config".to_owned(), config];
@@ -182,7 +182,7 @@ impl Rival {
             }
             Program::ZooKeeper { java, classpath } => {
                 let config = dir.join("zoo.cfg");
-                let mut text = zoo_cfg(&data, ports, me);
+                let mut text = zoo_cfg(&data, ports, me) + extra;
                 text.push_str("globalOutstandingLimit=100000\nadmin.enableServer=false\n");
                 let mut files = vec![(config.clone(), text)];
                 files.extend(my_id(dir, ports, me));
@@ -289,7 +289,7 @@ mod tests {
             program: Program::Etcd(PathBuf::from("etcd")),
             heap_mib: 1,
         };
-        let words = rival.recipe(&ports(3), 1, Path::new("/d")).words;
+        let words = rival.recipe(&ports(3), 1, Path::new("/d"), "").words;
         for (setting, _) in rival.settings() {
             for flag in setting.split(' ').filter(|word| word.starts_with("--")) {
                 assert!(words.iter().any(|word| word == flag), "{flag} in {words:?}");
