@@ -152,6 +152,8 @@ fn carry_out(op: &DiskOp) -> DiskDone {
         | DiskOp::WriteSegment { token, .. }
         | DiskOp::RemoveSegment { token, .. }
         | DiskOp::RemoveSnapshot { token, .. }
+        | DiskOp::AdoptSnapshot { token, .. }
+        | DiskOp::RemoveIncoming { token, .. }
         | DiskOp::ReplaceFile { token, .. } => (*token, DiskFact::Done),
         DiskOp::WriteSnapshot { token, .. } => (*token, DiskFact::SnapshotWritten { bytes: 1 }),
         DiskOp::MeasureSpace { token } => {

@@ -57,7 +57,7 @@ impl Core {
         let token = self.token();
         self.retention.begin(token, zxid, committed, now.mono);
         let version = self.pipeline.version().clone();
-        out.disk.push(DiskOp::WriteSnapshot { token, version });
+        out.disk.push(DiskOp::WriteSnapshot { token, version, incoming: false });
     }
 
     /// True if it is the log itself that fills the disk, and a snapshot could take its place.

@@ -187,6 +187,8 @@ impl Pipeline {
                 LogFact::Durable { upto } => {
                     self.replicate(now, Input::Appended { upto }, out);
                 }
+                // A server of its own never cuts its log.
+                LogFact::Cut { .. } => {}
                 LogFact::Poisoned(fault) => {
                     self.halt =
                         Some(format!("the log failed, nothing may be acknowledged: {fault}"));

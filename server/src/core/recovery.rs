@@ -30,7 +30,8 @@ impl Core {
         now: Now,
         out: &mut CoreOutputs,
     ) -> Core {
-        let Recovered { draft, log, report } = recovered;
+        // A server of its own owes nobody its past.
+        let Recovered { draft, log, past: _, report } = recovered;
         let known = draft.tables().sessions.clone();
         let owners = draft.tables().ephemerals.keys();
         let orphaned: Vec<SessionId> =
@@ -75,6 +76,14 @@ impl Core {
         for zxid in report.unusable {
             let token = core.token();
             out.disk.push(DiskOp::RemoveSnapshot { token, zxid });
+        }
+        if let Some(zxid) = report.adopt {
+            let token = core.token();
+            out.disk.push(DiskOp::AdoptSnapshot { token, zxid });
+        }
+        for zxid in report.unusable_incoming {
+            let token = core.token();
+            out.disk.push(DiskOp::RemoveIncoming { token, zxid });
         }
         core.on_tick(now, out);
         // A state taken over from ZooKeeper may hold ephemerals of sessions that are gone. They

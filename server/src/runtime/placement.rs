@@ -237,8 +237,16 @@ fn read_back(
     let began = clock.now().mono;
     let image = images::map_all(dirs).map_err(cannot("reading the data directories"))?;
     let recovered = recover(&image, config.settings.clone(), config.log, &images::Cores(cores))?;
-    let Report { snapshot, znodes, replayed, warnings, snapshots: _, unusable: _ } =
-        &recovered.report;
+    let Report {
+        snapshot,
+        znodes,
+        replayed,
+        warnings,
+        snapshots: _,
+        unusable: _,
+        adopt: _,
+        unusable_incoming: _,
+    } = &recovered.report;
     for warning in warnings {
         tracing::warn!("recovery: {warning}");
     }

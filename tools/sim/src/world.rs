@@ -503,7 +503,7 @@ impl World {
             return Ok(());
         }
         let file: engine::recover::Image = std::sync::Arc::new(file.clone());
-        let image = DiskImage { snapshots: vec![(zxid, file)], segments: Vec::new() };
+        let image = DiskImage { snapshots: vec![(zxid, file)], ..DiskImage::default() };
         match node::replay(&image, &self.options) {
             Ok(loaded) => {
                 self.see(&Seen::Rebuilt { from: version, rebuilt: &loaded, how: "from a snapshot" })

@@ -58,6 +58,8 @@ fn token(op: &DiskOp) -> DiskToken {
         | DiskOp::RemoveSegment { token, .. }
         | DiskOp::WriteSnapshot { token, .. }
         | DiskOp::RemoveSnapshot { token, .. }
+        | DiskOp::AdoptSnapshot { token, .. }
+        | DiskOp::RemoveIncoming { token, .. }
         | DiskOp::ReplaceFile { token, .. }
         | DiskOp::MeasureSpace { token } => *token,
     }
@@ -95,6 +97,9 @@ impl Disk {
             DiskOp::RemoveSnapshot { zxid, .. } => {
                 self.snapshots.remove(&zxid).expect("removed once");
             }
+            DiskOp::AdoptSnapshot { .. } | DiskOp::RemoveIncoming { .. } => {
+                unreachable!("a server of its own receives no state")
+            }
             DiskOp::ReplaceFile { .. } => {}
             DiskOp::MeasureSpace { .. } => {
                 fact = DiskFact::Space { log_free: self.free, snapshot_free: self.free };
@@ -116,6 +121,7 @@ impl Disk {
         DiskImage {
             snapshots: self.snapshots.iter().map(|(&zxid, file)| (zxid, image(file))).collect(),
             segments: self.segments.iter().map(|(&id, file)| (id, image(file))).collect(),
+            ..DiskImage::default()
         }
     }
 }
