@@ -37,6 +37,9 @@ pub const PIPELINE_BATCHES_MAX: usize = 64;
 /// Bytes that wait for one fellow server, snapshot streams not counted; beyond it the connection
 /// is ended and the server synchronizes anew.
 pub const PEER_QUEUE_BYTES_MAX: usize = 256 << 20;
+/// Batches of a leader that wait on a learner to be committed and published; beyond it the learner
+/// synchronizes anew.
+pub const LEARNER_BATCHES_MAX: usize = 1 << 16;
 /// Sessions at once, unless configured lower: some 16 GiB of bookkeeping.
 pub const SESSIONS_MAX: usize = 1 << 24;
 /// Sessions expired in one tick.

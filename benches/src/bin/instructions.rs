@@ -173,6 +173,8 @@ fn core_config() -> CoreConfig {
         settings: Settings::default(),
         session_secret: [9; 32],
         zookeeper_passwords: false,
+        ensemble: None,
+        disk_hang_ms: 0,
         container_check_ms: 60_000,
         container_per_minute: 10_000,
         container_never_used_ms: 0,
@@ -262,7 +264,7 @@ fn notifications(count: usize) {
     let mut shard = Shard::new(shard_config(), version.clone(), end);
     let now = Now { mono: Mono(1), wall_ms: 1 };
     let mut out = ShardOutputs::default();
-    let serving = server::link::ToShard::Serving(true);
+    let serving = server::link::ToShard::serving(true);
     shard.step(now, ShardInput::Core(serving), &mut out);
     let (mut connect, mut ask) = (Vec::new(), Vec::new());
     ConnectRequest { timeout_ms: 4000, ..ConnectRequest::default() }.encode(&mut connect);

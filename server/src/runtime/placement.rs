@@ -331,6 +331,8 @@ fn core_config(
         settings: config.settings.clone(),
         session_secret,
         zookeeper_passwords: config.zookeeper_passwords,
+        ensemble: None,
+        disk_hang_ms: 0,
         container_check_ms: config.container_check_ms,
         container_per_minute: config.container_per_minute,
         container_never_used_ms: config.container_never_used_ms,
