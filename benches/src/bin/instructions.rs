@@ -166,6 +166,7 @@ fn carry_out(op: &DiskOp) -> DiskDone {
 fn core_config() -> CoreConfig {
     CoreConfig {
         server: ServerId(1),
+        ensemble: None,
         shards: 1,
         tick_ms: 2000,
         session_timeout_ms_min: 4000,

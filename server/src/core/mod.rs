@@ -17,6 +17,7 @@ use std::sync::Arc;
 use engine::disk::{DiskDone, DiskOp, DiskToken};
 use engine::draft::Settings;
 use model::{AuthId, Mono, Now, ServerId, SessionId, Zxid};
+use replication::ReplicaConfig;
 
 use crate::admin::HostFacts;
 use crate::link::{ShardId, ToCore, ToShard};
@@ -60,6 +61,8 @@ use space::Space;
 pub struct CoreConfig {
     /// This server (1 when standalone).
     pub server: ServerId,
+    /// How it works with other servers; None: it stands alone.
+    pub ensemble: Option<ReplicaConfig>,
     /// Shards of this server.
     pub shards: u16,
     /// Base unit of time, ms.

@@ -19,7 +19,7 @@ mod texts;
 pub(crate) mod wake;
 
 pub use placement::{cores, serve, shards_default};
-pub use preflight::{FOLDER, StartError};
+pub use preflight::{FOLDER, StartError, read_beside};
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -92,9 +92,15 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     let descriptors = preflight::raise_descriptor_limit(u64::from(config.connections_max))?;
     preflight::probe_io_uring()?;
     let owned = preflight::take_data_dirs(&config.data_dir, &config.log_dir)?;
-    let secret = preflight::session_secret(&config.data_dir)?;
+    let mut secret = preflight::session_secret(&config.data_dir)?;
     // Nobody outside can tell which paths collide.
     config.settings.hash_seed = first_word(&secret);
+    if let Some(file) = &config.session_key_file {
+        secret = preflight::shared_secret(file)?;
+    }
+    if config.ensemble.is_some() {
+        preflight::keep_initialize(&config.data_dir, &owned.dirs)?;
+    }
     config.log.log_id = first_word(&preflight::random()?);
 
     let clock = Clock::start();
@@ -324,6 +330,7 @@ fn core_config(
 ) -> CoreConfig {
     CoreConfig {
         server: config.server,
+        ensemble: config.ensemble.clone(),
         shards: shards as u16,
         tick_ms: config.tick_ms,
         session_timeout_ms_min: config.session_timeout_ms_min,

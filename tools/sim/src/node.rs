@@ -139,6 +139,7 @@ impl Node {
         let listener = subscribers.pop().expect("one more than shards");
         let config = CoreConfig {
             server: ServerId(1),
+            ensemble: None,
             shards: options.shards,
             tick_ms: 2000,
             session_timeout_ms_min: TIMEOUT_MS_MIN,

@@ -21,6 +21,7 @@ pub(super) const SEGMENT_BYTES: u64 = 256 << 10;
 pub(super) fn config() -> CoreConfig {
     CoreConfig {
         server: ServerId(1),
+        ensemble: None,
         shards: 2,
         tick_ms: 2000,
         session_timeout_ms_min: 4000,
