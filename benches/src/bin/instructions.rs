@@ -174,7 +174,6 @@ fn core_config() -> CoreConfig {
         settings: Settings::default(),
         session_secret: [9; 32],
         zookeeper_passwords: false,
-        ensemble: None,
         disk_hang_ms: 0,
         container_check_ms: 60_000,
         container_per_minute: 10_000,

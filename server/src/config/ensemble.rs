@@ -83,6 +83,8 @@ pub struct EnsembleKeys {
     pub notify_ms_max: Option<i64>,
     /// `forceSnapshotSync`
     pub force_snapshot: Option<bool>,
+    /// `ringkeeper.diskHangLimit`, ms
+    pub disk_hang_ms: Option<i64>,
     /// `ringkeeper.sessionKeyFile`
     pub session_key_file: Option<String>,
     /// Keys that ask for connections between servers to be secured.
@@ -139,6 +141,7 @@ impl EnsembleKeys {
             notify_ms_min: reader.number("fastleader.minNotificationInterval"),
             notify_ms_max: reader.number("fastleader.maxNotificationInterval"),
             force_snapshot: reader.lenient_bool("forceSnapshotSync"),
+            disk_hang_ms: reader.number("ringkeeper.diskHangLimit"),
             session_key_file: reader.text("ringkeeper.sessionKeyFile"),
             ..EnsembleKeys::default()
         }

@@ -34,6 +34,8 @@ const SEGMENT_KB: i64 = 65_536;
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 const RESERVE_BYTES: i64 = 256 << 20;
 const SESSIONLESS_MS: i64 = 10_000;
+/// How long a leader's log write may take before another server should lead.
+const DISK_HANG_MS: i64 = 700;
 
 /// How log writes reach the device; see `docs/adr/0005-log-backend.md`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,6 +141,8 @@ pub struct Resolved {
     pub sessionless_ms: u64,
     /// Session passwords by ZooKeeper's formula.
     pub zookeeper_passwords: bool,
+    /// A leader whose log write takes longer gives way to another server, ms; 0: never.
+    pub disk_hang_ms: u64,
     /// A file with the key of session passwords, shared by all servers.
     pub session_key_file: Option<PathBuf>,
     /// Period of the container and TTL cleaning, ms.
@@ -307,6 +311,12 @@ impl Resolver<'_> {
                 SESSIONLESS_MS,
             ) as u64,
             zookeeper_passwords,
+            disk_hang_ms: self.within(
+                "ringkeeper.diskHangLimit",
+                cfg.ensemble.disk_hang_ms,
+                [0, day_ms],
+                DISK_HANG_MS,
+            ) as u64,
             session_key_file,
             container_check_ms: self.within(
                 "znode.container.checkIntervalMs",

@@ -22,7 +22,6 @@ use replication::ReplicaConfig;
 use crate::admin::HostFacts;
 use crate::link::{ShardId, ToCore, ToShard};
 use crate::peer::{PeerEvent, PeerOrder};
-use replication::ReplicaConfig;
 
 mod administration;
 mod apply;
@@ -93,8 +92,6 @@ pub struct CoreConfig {
     pub reserve_bytes: u64,
     /// Sessions at once; beyond it new ones are turned away, existing ones may re-attach.
     pub sessions_max: usize,
-    /// The ensemble this server is a member of; none: it serves alone.
-    pub ensemble: Option<ReplicaConfig>,
     /// A leader whose log write takes longer gives way to another server, ms; 0: never.
     pub disk_hang_ms: u64,
     /// Text of `conf`, without the dynamic part.

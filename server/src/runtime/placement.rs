@@ -106,7 +106,6 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     let clock = Clock::start();
     let cores = cores();
     let mut recovered = read_back(&config, &owned.dirs, cores.len(), &clock)?;
-    let version = recovered.draft.freeze();
     let listener = listen(&config)?;
     let address = listener.address().map_err(cannot("asking for the listener's address"))?;
 
@@ -130,8 +129,10 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
         ))),
     };
 
+    let core_config = core_config(&config, address, secret, shards, &envi_text);
+    let version = Core::first_version(&core_config, &mut recovered);
     let mut core_parts = Some(CoreParts {
-        config: core_config(&config, address, secret, shards, &envi_text),
+        config: core_config,
         recovered,
         publisher,
         dirs: owned.dirs.clone(),
@@ -338,8 +339,7 @@ fn core_config(
         settings: config.settings.clone(),
         session_secret,
         zookeeper_passwords: config.zookeeper_passwords,
-        ensemble: None,
-        disk_hang_ms: 0,
+        disk_hang_ms: config.disk_hang_ms,
         container_check_ms: config.container_check_ms,
         container_per_minute: config.container_per_minute,
         container_never_used_ms: config.container_never_used_ms,

@@ -147,7 +147,6 @@ impl Node {
             settings,
             session_secret: [7; 32],
             zookeeper_passwords: false,
-            ensemble: None,
             disk_hang_ms: 0,
             container_check_ms: 2000,
             container_per_minute: 10_000,
