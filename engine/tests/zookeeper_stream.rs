@@ -373,3 +373,58 @@ fn a_create_of_what_is_there_repairs_list_and_parent() {
         assert_eq!(draft.tables().zxid, Zxid(60));
     }
 }
+
+/// `zab-wire` 11, the start of a fresh database's snapshot, apart from the number of its one
+/// access list, which is the sender's own affair.
+#[test]
+fn a_fresh_database_is_sent_as_zookeeper_sends_it() {
+    let sent = stream(&Draft::new(settings()).freeze());
+    let mut want = vec![0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];
+    want.extend(model::acl::world(Perms::READ));
+    want.extend([0; 8]);
+    want.extend([0xff; 8]);
+    want.extend([0; 60]);
+    want.extend(b"\0\0\0\x0a/zookeeper");
+    assert_eq!(sent[..want.len()], want);
+    assert!(sent.ends_with(b"\0\0\0\x01/\0\0\0\x0aBenWasHere"));
+}
+
+/// Made by ZooKeeper 3.8.0, which had read 52 of these znodes from a stream of ours, made the
+/// others itself, and gave the digest.
+#[test]
+fn a_stream_that_zookeeper_made_is_read() {
+    let mut draft = intake(include_bytes!("fixtures/zookeeper-3.8.0.stream")).into_draft(Zxid(9));
+    let version = draft.freeze();
+    assert_eq!((version.digest(), version.node_count()), (121_635_428_453, 58));
+    assert_eq!(version.digest(), digest::of_tree(version.view()));
+    let znode = |path: &str| version.view().get(path.as_bytes()).expect("ZooKeeper made it");
+    assert_eq!(znode("/zk").data, Some(&b"again"[..]));
+    assert_eq!(
+        (znode("/zk/eph").data, znode("/zk/\u{fc}n\u{ef}").data),
+        (None, Some(&[255, 0][..]))
+    );
+    assert_eq!(znode("/zk/ttl").ttl_ms(), Some(5000));
+    assert_eq!(version.acl(znode("/zk/cont").meta.acl), version.acl(znode("/zk").meta.acl));
+    assert_eq!(version.acl(znode("/zk/ttl").meta.acl), model::acl::world(Perms::READ));
+    let tables = version.tables();
+    assert!(tables.containers.contains(&b"/zk/cont"[..]));
+    assert!(tables.ephemerals[&SessionId(0x0100_0000_0000_0077)].contains(&b"/zk/eph"[..]));
+    assert_eq!((tables.ephemeral_count, tables.sessions.len(), tables.ttls.len()), (11, 5, 18));
+}
+
+/// `zab-wire` 11: what ZooKeeper 3.9.5 logged, replayed over a received state.
+#[test]
+fn a_captured_chain_is_replayed_over_a_received_state() {
+    let chain = include_str!("../model/fixtures/digest_chain.txt");
+    let mut intake = intake(&stream(&Draft::new(settings()).freeze()));
+    for line in chain.lines().filter(|line| !line.starts_with('#')) {
+        let digit = |at| u8::from_str_radix(&line[at..at + 2], 16).expect("hex");
+        let entry: Vec<u8> = (0..line.len()).step_by(2).map(digit).collect();
+        let (header, ..) = decode_entry(&entry).expect("captured entries decode");
+        intake.replay(&batch(header.zxid, &[entry])).expect("readable");
+    }
+    let last = Zxid(0x1_0000_0016);
+    assert_eq!(intake.recorded_digest(), Some((last, 11_894_613_560)));
+    let draft = intake.into_draft(last);
+    assert_eq!((draft.tables().zxid, draft.tables().digest), (last, 11_894_613_560));
+}
