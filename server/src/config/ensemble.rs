@@ -371,13 +371,10 @@ impl Finder<'_> {
     }
 
     fn limit(&mut self, key: &str, value: Option<i64>) -> u32 {
-        match value {
-            Some(ticks) => self.within(key, ticks, [1, TICKS_MAX]) as u32,
-            None => {
-                self.problem(format!("{key}: must be set in an ensemble"));
-                1
-            }
+        if value.is_none() {
+            self.problem(format!("{key}: must be set in an ensemble"));
         }
+        self.within(key, value.unwrap_or(1), [1, TICKS_MAX]) as u32
     }
 
     fn replica_config(&mut self, server: ServerId, members: Membership) -> ReplicaConfig {

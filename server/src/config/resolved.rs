@@ -392,6 +392,10 @@ impl Resolver<'_> {
             (Some(host), Some(port)) => (named(&host), port),
             (None, Some(port)) => (Host::Any, port),
             (_, None) if self.line.no_file => (named("127.0.0.1"), CLIENT_PORT),
+            // Who does not know which line is its own has been told so.
+            (_, None) if cfg.ensemble.servers.len() > 1 && !self.problems.0.is_empty() => {
+                (Host::Any, CLIENT_PORT)
+            }
             (_, None) => {
                 self.problem("clientPort: must be set, or nothing would listen");
                 (Host::Any, CLIENT_PORT)

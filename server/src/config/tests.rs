@@ -298,11 +298,11 @@ fn an_ensemble_that_does_not_fit_together_is_refused() {
         assert!(said.contains(words), "{text}: {said}");
     }
     let lines = "server.1=a:1:2\nserver.2=b:1:2\n";
-    let said = join(&format!("{BASE}{lines}"), Some("1")).err().expect("refused").to_string();
+    let said = join(&format!("{BASE}{lines}"), Some("1")).expect_err("refused").to_string();
     assert!(said.contains("initLimit: must be set") && said.contains("syncLimit: must be set"));
     let observed =
         format!("{BASE}initLimit=1\nsyncLimit=1\nserver.1=a:1:2\nserver.2=b:1:2:observer\n");
-    let said = join(&observed, Some("1")).err().expect("refused").to_string();
+    let said = join(&observed, Some("1")).expect_err("refused").to_string();
     assert!(said.contains("stands alone and cannot have observers"), "{said}");
     let (resolved, _) =
         join(&format!("{observed}standaloneEnabled=false"), Some("1")).expect("asked for");

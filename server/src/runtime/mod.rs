@@ -10,6 +10,7 @@ mod executor;
 mod host;
 mod images;
 mod mail;
+mod peers;
 mod placement;
 pub(crate) mod poll;
 mod preflight;

@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::executor::{CoreSeat, Door, Executor, Places, ShardSeat};
 use super::mail::{Address, Mailbox};
+use super::peers::{Peers, Ports};
 use super::preflight::{self, StartError, cannot};
 use super::pulse::{self, Heart};
 use super::sockets::Listener;
@@ -109,6 +110,8 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     let listener = listen(&config)?;
     let address = listener.address().map_err(cannot("asking for the listener's address"))?;
 
+    let ports = config.peer_listen.as_ref().map(Ports::open).transpose()?;
+
     let shards = config.shards.unwrap_or_else(|| shards_default(cores.len()));
     let envi_text = texts::envi(&config.version_text);
     let (publisher, subscribers) = feed(shards, FEED_SLOTS);
@@ -138,6 +141,7 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
         dirs: owned.dirs.clone(),
         backend: config.backend,
         shards,
+        ports: ports.zip(config.peer_listen.as_ref().map(|listen| listen.connect_ms)),
     });
     let mut door = Some(Door { listener: Some(listener), signals });
     let mut subscribers = subscribers.into_iter();
@@ -163,6 +167,7 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
             core: if number == places.core { core_parts.take() } else { None },
             door: if number == places.shards[0] { door.take() } else { None },
             shard,
+            in_ensemble: config.ensemble.is_some(),
         };
         let placement =
             if pin { Placement::Fixed(cores[number % cores.len()]) } else { Placement::Unbound };
@@ -182,11 +187,14 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     pulse::start(hearts, silence.max(SILENCE_MIN)).map_err(cannot("starting the pulse"))?;
 
     if all_up.iter().take(handles.len()).count() == handles.len() {
+        // Members of an ensemble serve clients as soon as there is a quorum, which may be never.
+        let role = config.ensemble.as_ref().map(|_| "searching");
         tracing::info!(
             %address,
             data = %owned.dirs.snapshots.display(),
             log = %owned.dirs.log.display(),
             server = config.server.0,
+            role,
             shards,
             descriptors,
             "ready",
@@ -272,6 +280,7 @@ struct Parts {
     core: Option<CoreParts>,
     door: Option<Door>,
     shard: Option<ShardParts>,
+    in_ensemble: bool,
 }
 
 struct CoreParts {
@@ -281,6 +290,8 @@ struct CoreParts {
     dirs: super::disk::Dirs,
     backend: super::disk::Backend,
     shards: usize,
+    /// The ports for fellow servers, and how long to wait for one of them, ms.
+    ports: Option<(Ports, u64)>,
 }
 
 struct ShardParts {
@@ -308,6 +319,7 @@ impl Parts {
             shard,
             core,
             door: self.door,
+            in_ensemble: self.in_ensemble,
         })
     }
 }
@@ -316,9 +328,17 @@ impl CoreParts {
     async fn assemble(self, clock: &Clock) -> io::Result<CoreSeat> {
         let disk = Disk::start(self.dirs, self.backend).await?;
         tracing::info!(backend = disk.backend().name(), "log");
+        let silence_ms =
+            self.config.ensemble.as_ref().map_or(0, |ensemble| {
+                ensemble.tick_ms.saturating_mul(u64::from(ensemble.sync_limit))
+            });
+        let peers = match self.ports {
+            Some((ports, connect_ms)) => Some(Peers::new(ports, *clock, connect_ms, silence_ms)?),
+            None => None,
+        };
         let mut out = CoreOutputs::default();
         let core = Core::new(self.config, self.recovered, self.publisher, clock.now(), &mut out);
-        Ok(CoreSeat::new(core, out, disk, self.shards))
+        Ok(CoreSeat::new(core, out, disk, self.shards, peers))
     }
 }
 
