@@ -70,7 +70,6 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("forceSnapshotSync", Ensemble),
     ("forward_learner_requests_to_commit_processor_disabled", Ensemble),
     ("fsync.warningthresholdms", Missing("slow log writes are measured, not logged, so far")),
-    ("globalOutstandingLimit", Inside("requests are bounded per connection and per shard")),
     ("initLimit", Ensemble),
     ("intBufferStartingSizeBytes", Inside("concerns Java's buffers")),
     ("IPAuthenticationProvider.usexforwardedfor", ADMIN),

@@ -129,6 +129,9 @@ pub struct Resolved {
     pub words: Option<Vec<[u8; 4]>>,
     /// Digest id that is also super.
     pub super_digest: Option<Vec<u8>>,
+    /// Unanswered requests of the whole server beyond which connections that have one are not read
+    /// from; None: what each shard has credit for.
+    pub outstanding_max: Option<usize>,
     /// A connection without a session is closed after this long, ms.
     pub sessionless_ms: u64,
     /// Session passwords by ZooKeeper's formula.
@@ -252,6 +255,10 @@ impl Resolver<'_> {
             frame_bytes_max: frame,
             words: self.words(),
             super_digest: cfg.super_digest.clone().map(String::into_bytes),
+            outstanding_max: cfg.outstanding_max.map(|wanted| {
+                let bounds = [1, limit[1]];
+                self.within("globalOutstandingLimit", Some(wanted), bounds, 1) as usize
+            }),
             sessionless_ms: self.within(
                 "nio.sessionlessCnxnTimeout",
                 cfg.sessionless_ms,
