@@ -14,7 +14,7 @@ use crate::limits::{LOG_WRITES_MAX, SESSIONS_MAX};
 /// What `srvr` and `envi` say. Clients and tools take the first x.y.z for the version of
 /// ZooKeeper's protocol, and parse a date behind it.
 const VERSION: &str =
-    concat!("3.9.5-ringkeeper-", env!("CARGO_PKG_VERSION"), ", built on 2026-01-01 00:00 UTC");
+    concat!("3.9.5-ringkeeper-", env!("CARGO_PKG_VERSION"), ", built on ", env!("RINGKEEPER_DATE"));
 /// Largest request frame unless configured (client-protocol 1.1).
 const FRAME_BYTES: usize = 1_048_575;
 /// Four-letter words that anybody may use unless configured: those that change nothing, reveal

@@ -688,6 +688,17 @@ fn questions_are_answered_when_every_shard_has_reported() {
         answer(&mut bench),
         "clientPort=1\ndataDir=/d\ndataDirSize=5\ndataLogDir=/l\ndataLogSize=6\ntickTime=2000\n"
     );
+    let mut gathered = |word| {
+        bench.say(1, ask(word));
+        let told = bench.told();
+        let [(_, ToShard::Report { number, .. }), _] = told[..] else { panic!("{told:?}") };
+        for shard in 0..2 {
+            bench.say(shard, ToCore::Report { number, report: Box::default() });
+        }
+        answer(&mut bench)
+    };
+    assert_eq!(gathered(b"srst"), "Server stats reset.\n");
+    assert!(gathered(b"mntr").contains("zk_connection_rejected\t0\n"), "counted since srst");
 }
 
 /// Whoever holds a session keeps it when there is no room for another.
