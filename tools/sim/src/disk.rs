@@ -57,6 +57,8 @@ pub struct SimDisk {
     stalled_until: u64,
     /// A story wants the next write to fail.
     fail_next: bool,
+    /// Snapshot that was not written by this node.
+    placed: Option<Zxid>,
     dice: Dice,
 }
 
@@ -73,6 +75,7 @@ impl SimDisk {
             full_until: 0,
             stalled_until: 0,
             fail_next: false,
+            placed: None,
             dice,
         }
     }
@@ -371,6 +374,17 @@ impl SimDisk {
     /// The newest snapshot as a file, and its zxid.
     pub fn newest_snapshot(&self) -> Option<(Zxid, &Vec<u8>)> {
         self.snapshots.last_key_value().map(|(zxid, bytes)| (*zxid, bytes))
+    }
+
+    /// Another program has left this state.
+    pub fn place_snapshot(&mut self, version: engine::Version) {
+        self.placed = Some(version.zxid());
+        self.snapshots.insert(version.zxid(), write_snapshot(version));
+    }
+
+    /// The state that another program left: there is no log that leads to it.
+    pub fn placed(&self) -> Option<Zxid> {
+        self.placed
     }
 
     /// Snapshots on the disk.

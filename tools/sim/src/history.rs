@@ -46,6 +46,9 @@ pub struct History {
     pub asked_ms: BTreeMap<SessionId, i32>,
     /// Sessions whose clients asked to close them.
     pub closing: std::collections::BTreeSet<SessionId>,
+    /// Sessions that a state from elsewhere no longer had when it still had ephemerals of theirs:
+    /// those go by the first transactions (`zab-wire` F-32).
+    pub gone_before: std::collections::BTreeSet<SessionId>,
     /// True time, ns.
     pub now: u64,
 }

@@ -3,7 +3,8 @@
 //!
 //! All checkers judge a story like any other run.
 
-use model::{CreateMode, ErrorCode, EventKind, Op, OpCode, SessionId, acl, op::Create};
+use engine::Version;
+use model::{CreateMode, ErrorCode, EventKind, Op, OpCode, SessionId, Zxid, acl, op::Create};
 use protocol::Request;
 
 use crate::client::{Asked, Standing};
@@ -61,6 +62,13 @@ impl World {
         world.faults = false;
         world.scripted = true;
         world
+    }
+
+    /// The server starts from a state that came from elsewhere. `gone`: sessions that had ended
+    /// there, and had left ephemerals behind.
+    pub fn inherit(&mut self, version: Version, gone: &[SessionId]) {
+        self.history.gone_before.extend(gone);
+        self.node.disk.place_snapshot(version);
     }
 
     /// Lets things happen until something is so; a violation or a world in which it never comes
@@ -249,6 +257,16 @@ impl World {
     pub fn session(&self, client: usize) -> Option<SessionId> {
         let session = self.clients[client].session;
         (session != SessionId::NONE).then_some(session)
+    }
+
+    /// Position of the newest version.
+    pub fn zxid(&self) -> Zxid {
+        self.history.newest().map(Version::zxid).unwrap_or_default()
+    }
+
+    /// Positions of all versions that were ever published.
+    pub fn zxids(&self) -> Vec<Zxid> {
+        self.history.versions.keys().copied().collect()
     }
 
     /// True if the newest version has this session.

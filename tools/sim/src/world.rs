@@ -489,6 +489,9 @@ impl World {
         let mut image = self.node.disk.image();
         let newest = image.snapshots.iter().map(|(zxid, _)| *zxid).max();
         let Some(newest) = newest else { return Ok(()) };
+        if self.node.disk.placed() == Some(newest) {
+            return Ok(());
+        }
         image.snapshots.retain(|(zxid, _)| *zxid != newest);
         if let Ok(replayed) = node::replay(&image, &self.options) {
             self.see(&Seen::Rebuilt { from: version, rebuilt: &replayed, how: "by replay" })?;
