@@ -1,6 +1,7 @@
 //! Scenarios in plain words: those of the catalogue of known bugs (`zab-wire` 9.1) that can befall
-//! a lone server (docs/simulation.md has the whole list), and what a client must be able to rely on. Each is told with several seeds: the
-//! seed chooses the order of what may happen at once. All checkers listen.
+//! a lone server (docs/simulation.md has the whole list), and what a client must be able to rely
+//! on. Each is told with several seeds: the seed chooses the order of what may happen at once. All
+//! checkers listen.
 
 use engine::draft::{Caller, Draft, Settings, Stamp};
 use engine::{Effects, Version};
