@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, SegmentId};
+use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, SegmentId, SmallFile};
+use engine::epochs::Epochs;
 use engine::recover::DiskImage;
 use engine::snapshot::Writer;
-use model::Zxid;
+use model::{Epoch, Zxid};
 
 use crate::dice::Dice;
 use crate::swarm::Options;
@@ -44,6 +45,7 @@ struct InFlight {
 pub struct SimDisk {
     segments: BTreeMap<SegmentId, Vec<u8>>,
     snapshots: BTreeMap<Zxid, Vec<u8>>,
+    small: BTreeMap<SmallFile, Vec<u8>>,
     in_flight: Vec<InFlight>,
     /// Written since the last sync of the data.
     unsynced: Vec<Unsynced>,
@@ -68,6 +70,7 @@ impl SimDisk {
         SimDisk {
             segments: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            small: BTreeMap::new(),
             in_flight: Vec::new(),
             unsynced: Vec::new(),
             unsynced_names: BTreeSet::new(),
@@ -205,7 +208,14 @@ impl SimDisk {
                 self.snapshots.remove(&zxid);
                 (token, Ok(DiskFact::Done))
             }
-            DiskOp::ReplaceFile { token, .. } => (token, Ok(DiskFact::Done)),
+            DiskOp::ReplaceFile { token, file, data } => {
+                if fails {
+                    (token, fault("replace file", false))
+                } else {
+                    self.small.insert(file, data);
+                    (token, Ok(DiskFact::Done))
+                }
+            }
             DiskOp::MeasureSpace { token } => {
                 let free = if self.full_until > now { 0 } else { 1 << 40 };
                 (token, Ok(DiskFact::Space { log_free: free, snapshot_free: free }))
@@ -286,7 +296,13 @@ impl SimDisk {
                         self.snapshots.insert(version.zxid(), write_snapshot(version));
                     }
                 }
-                DiskOp::ReplaceFile { .. } | DiskOp::MeasureSpace { .. } => {}
+                // The one or the other, whole.
+                DiskOp::ReplaceFile { file, data, .. } => {
+                    if self.dice.per_mille(500) {
+                        self.small.insert(file, data);
+                    }
+                }
+                DiskOp::MeasureSpace { .. } => {}
             }
         }
         for lost in std::mem::take(&mut self.unsynced).into_iter().rev() {
@@ -374,6 +390,13 @@ impl SimDisk {
     /// The newest snapshot as a file, and its zxid.
     pub fn newest_snapshot(&self) -> Option<(Zxid, &Vec<u8>)> {
         self.snapshots.last_key_value().map(|(zxid, bytes)| (*zxid, bytes))
+    }
+
+    /// The current epoch that the epoch files hold.
+    pub fn current_epoch(&self) -> Epoch {
+        let copy = |file| self.small.get(&file).map(Vec::as_slice);
+        let newest = Epochs::newest(copy(SmallFile::EpochA), copy(SmallFile::EpochB));
+        newest.ok().flatten().map(|epochs| epochs.current).unwrap_or_default()
     }
 
     /// Another program has left this state.

@@ -68,7 +68,9 @@ impl World {
     /// there, and had left ephemerals behind.
     pub fn inherit(&mut self, version: Version, gone: &[SessionId]) {
         self.history.gone_before.extend(gone);
-        self.node.disk.place_snapshot(version);
+        for node in &mut self.nodes {
+            node.disk.place_snapshot(version.clone());
+        }
     }
 
     /// Lets things happen until something is so; a violation or a world in which it never comes
@@ -140,7 +142,7 @@ impl World {
     }
 
     fn ask(&mut self, index: usize, ask: Ask<'_>, bytes: &mut Vec<u8>) {
-        let floor = self.history.shown;
+        let floor = self.history.floor(index);
         let client = &mut self.clients[index];
         let open = acl::world(model::Perms::ALL);
         let create = |path, mode| {
@@ -188,31 +190,41 @@ impl World {
 
     /// The process dies now, and runs again a little later.
     pub fn crash(&mut self) {
-        self.crash_for("the story says so");
+        self.crash_server(0);
+    }
+
+    /// One of several processes dies now, and runs again a little later.
+    pub fn crash_server(&mut self, at: usize) {
+        self.crash_for(at, "the story says so");
     }
 
     /// The process runs and serves.
     pub fn restart(&mut self) {
-        let starts = self.node.starts;
+        self.restart_server(0);
+    }
+
+    /// One of several processes runs again.
+    pub fn restart_server(&mut self, at: usize) {
+        let starts = self.nodes[at].starts;
         self.run_until("the server runs again", |world| {
-            world.node.starts > starts && world.node.process.is_some()
+            world.nodes[at].starts > starts && world.nodes[at].process.is_some()
         });
     }
 
     /// The process does nothing for a while, ms.
     pub fn pause(&mut self, ms: u64) {
-        self.node.paused_until = self.now + ms * 1_000_000;
+        self.nodes[0].paused_until = self.now + ms * 1_000_000;
     }
 
     /// The disk completes nothing for a while, ms.
     pub fn stall_disk(&mut self, ms: u64) {
-        self.node.disk.stall_until(self.now + ms * 1_000_000);
+        self.nodes[0].disk.stall_until(self.now + ms * 1_000_000);
     }
 
     /// The next log write fails.
     pub fn fail_next_write(&mut self) {
-        self.node.disk.fail_next_write();
-        self.disk_failed = true;
+        self.nodes[0].disk.fail_next_write();
+        self.nodes[0].disk_failed = true;
     }
 
     /// A client goes without a word and stays away. `traceless`: the server never hears of it.
@@ -250,7 +262,7 @@ impl World {
 
     /// True if the process runs.
     pub fn is_running(&self) -> bool {
-        self.node.process.is_some()
+        self.nodes[0].process.is_some()
     }
 
     /// A client's session, if it has one.

@@ -36,7 +36,7 @@ impl Checker for EphemeralLifetime {
 
     fn see(&mut self, history: &History, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Published(batch) => {
+            Seen::Published { batch, .. } => {
                 batch.segments.iter().try_for_each(|segment| check(history, &segment.version))
             }
             Seen::Recovered { version, .. } => check(history, version),
@@ -45,6 +45,8 @@ impl Checker for EphemeralLifetime {
             | Seen::Replied { .. }
             | Seen::Event { .. }
             | Seen::Rebuilt { .. }
+            | Seen::Said { .. }
+            | Seen::Acknowledged { .. }
             | Seen::Queues { .. } => Ok(()),
         }
     }
