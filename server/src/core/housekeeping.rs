@@ -6,11 +6,8 @@ use model::{Now, Op, SessionId, Zxid};
 use replication::Input;
 
 use super::pipeline::Finding;
-<<<<<<< HEAD
 use super::rebuild::Rebuild;
-=======
 use super::retention::LastSnapshot;
->>>>>>> shut
 use super::{Core, CoreOutputs};
 use crate::limits::EXPIRED_PER_TICK_MAX;
 
@@ -58,19 +55,11 @@ impl Core {
     fn take_snapshot(&mut self, now: Now, out: &mut CoreOutputs) {
         let (zxid, (_, committed)) = (self.pipeline.version().zxid(), self.pipeline.counts());
         let bytes = self.pipeline.log().bytes_since_snapshot();
-<<<<<<< HEAD
-        let due = self.retention.is_due(now.mono, zxid, committed, bytes);
-        if self.stopping
-            || self.pipeline.rebuild.is_installing()
-            || !(due || self.would_make_space(now, zxid))
-        {
-            return;
-=======
         let state_bytes = self.pipeline.version().data_bytes();
         let due = self.retention.is_due(now.mono, zxid, committed, bytes, state_bytes);
-        if !self.stopping && (due || self.would_make_space(now, zxid)) {
+        let free = !self.stopping && !self.pipeline.rebuild.is_installing();
+        if free && (due || self.would_make_space(now, zxid)) {
             self.begin_snapshot(now, out);
->>>>>>> shut
         }
     }
 
@@ -79,12 +68,7 @@ impl Core {
         let (zxid, (_, committed)) = (version.zxid(), self.pipeline.counts());
         let token = self.token();
         self.retention.begin(token, zxid, committed, now.mono);
-<<<<<<< HEAD
-        let version = self.pipeline.version().clone();
         out.disk.push(DiskOp::WriteSnapshot { token, version, incoming: false });
-=======
-        out.disk.push(DiskOp::WriteSnapshot { token, version });
->>>>>>> shut
     }
 
     /// True if a clean stop, everything accepted being durable, waits for a snapshot that spares

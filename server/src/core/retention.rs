@@ -190,17 +190,12 @@ impl Retention {
             return Retired { snapshots: vec![writing.zxid], log: Zxid::ZERO };
         }
         self.taken += 1;
-<<<<<<< HEAD
-        self.duration_ms.record(now.since(writing.started).as_millis() as u64);
-        if self.snapshots.last() != Some(&writing.zxid) {
-            self.snapshots.push(writing.zxid);
-        }
-=======
         let duration = now.since(writing.started);
         self.duration_ms.record(duration.as_millis() as u64);
         self.resting_until = now + duration * EARLY_REST_FACTOR;
-        self.snapshots.push(writing.zxid);
->>>>>>> shut
+        if self.snapshots.last() != Some(&writing.zxid) {
+            self.snapshots.push(writing.zxid);
+        }
         let kept = if short { 1 } else { self.kept };
         let excess = self.snapshots.len().saturating_sub(kept);
         let snapshots = self.snapshots.drain(..excess).collect();
