@@ -40,22 +40,34 @@ def part(name, ensemble):
 
 
 def settle(ensemble, name, quiet=False):
-    """All servers that run hold the same tree, and none says that its digest differs. Returns the tree."""
-    trees = {member: dump(member.address) for member in ensemble.running()}
-    first, *others = trees
-    wrong = ["%s | %s: %s" % (first, other, line) for other in others
-             for line in differences(trees[first], trees[other])]
-    found = ensemble.mismatches()
-    new = found[len(getattr(ensemble, "told", [])):]
-    ensemble.told = found
+    """All servers that run hold the same tree, and none says that its digest differs. Returns the tree. A quiet one
+    prints only failures."""
+    # Sessions that somebody left behind may end between two dumps: look again until they are gone.
+    end = time.monotonic() + 15
+    while True:
+        trees = {member: dump(member.address) for member in ensemble.running()}
+        first, *others_ = trees
+        wrong = ["%s | %s: %s" % (first, other, line) for other in others_
+                 for line in differences(trees[first], trees[other])]
+        if not wrong or time.monotonic() > end:
+            break
+        time.sleep(0.5)
     if not quiet or wrong:
         check("%s: equal trees on %d servers (%d nodes)" % (name, len(trees), len(trees[first])), not wrong,
               "\n".join(wrong) + "\n" + ensemble.tails())
+    found = [entry for entry in ensemble.mismatches() if entry not in ensemble.told]
+    ensemble.told += found
+    grave = [line for is_grave, line in found if is_grave]
+    own = [line for is_grave, line in found if not is_grave]
+    compared, unequal = ensemble.digests()
     if any(member.kind == "ringkeeper" for member in ensemble.members):
-        if not quiet or new:
-            check(name + ": no digest differs", not new, "\n".join(new[:10]))
-    elif new:
-        note("%s: ZooKeeper alone logged %d digest mismatches: %s" % (name, len(new), new[0]))
+        if not quiet or grave or unequal:
+            check("%s: no digest differs (%d compared)" % (name, compared), not grave and not unequal,
+                  "\n".join((grave + unequal)[:10]))
+    elif unequal:
+        note("%s: digests of ZooKeepers differ: %s" % (name, unequal[0]))
+    if own:
+        note("%s: ZooKeeper's own digest mismatches: %d, as %s" % (name, len(own), own[0]))
     return trees[first]
 
 
@@ -198,6 +210,7 @@ def replace(ensemble, load, member, kind, leads):
 
 def faults(how, kinds=None, observers=None):
     """Every role through restart, kill, pause and partition; far behind, ahead, and empty followers."""
+    among_others = kinds is not None
     kinds = kinds or [how.kind] * 3
     observers = [how.kind] if observers is None else observers
     name = "faults of %s among %s" % (how.kind, " ".join(sorted(set(kinds))))
@@ -207,19 +220,24 @@ def faults(how, kinds=None, observers=None):
             network = stack.enter_context(Network(len(kinds) + len(observers)))
         else:
             note("no right to make network namespaces here: partitions are left out")
-        ensemble = stack.enter_context(Ensemble(kinds, observers, network=network))
+        ensemble = stack.enter_context(Ensemble(kinds, observers, network=network,
+                                                options=["snapshotSizeFactor=-1"] if among_others else []))
         with part(name, ensemble):
             ensemble.start()
         for role in ("follower", "leader", "observer"):
             wanted = [restart, kill, pause] + ([isolate, cut] if network else [])
             if how.short:
                 wanted = {"leader": [kill, pause, isolate], "follower": [kill, cut], "observer": [kill]}[role]
+                if among_others:
+                    wanted = {"leader": [kill, isolate], "follower": [pause], "observer": []}[role]
             for fault in wanted:
                 if fault in (isolate, cut) and not network or fault is cut and role == "leader":
                     continue
                 title = "%s, %s: %s" % (name, role, fault.__name__)
                 with part(title, ensemble):
                     one_fault(ensemble, how, role, fault, title)
+        # Without snapshotSizeFactor a ZooKeeper brings up to date from its log as far as that goes; with it, from
+        # snapshots only.
         for state in (behind, ahead, empty):
             title = "%s, %s" % (name, state.__name__)
             with part(title, ensemble):
@@ -386,19 +404,28 @@ def learners(ensemble, kind):
 
 
 def behind(ensemble, how, title):
-    """Down for more transactions than a leader keeps in memory: they need a snapshot."""
+    """Down for more transactions than a leader keeps in memory, and back while others write."""
     down = learners(ensemble, how.kind)
     for member in down:
         member.kill()
     ensemble.serving()
     fill(ensemble, "/behind", 700 if how.short else 3000, 2000)
-    for member in down:
-        since = len(member.log_text())
-        began = time.monotonic()
-        member.start()
-        ensemble.serving()
-        note("%s: server %d is up to date after %.2f s (%s)" % (title, member.sid, time.monotonic() - began,
-                                                                learned(member, since)))
+    load = Load(ensemble, clients=4, seed=how.seed)
+    with load:
+        load.progress()
+        for member in down:
+            since = len(member.log_text())
+            began = time.monotonic()
+            member.start()
+            ensemble.serving()
+            note("%s: server %d is up to date after %.2f s (%s)" % (title, member.sid, time.monotonic() - began,
+                                                                    learned(member, since)))
+        load.progress()
+    problems = load.verdict(settle(ensemble, title, quiet=True))
+    check(title, not problems, "\n".join(problems[:20]) + "\n" + ensemble.tails())
+    load.close()
+    clear(ensemble, load.root)
+    clear(ensemble, "/behind")
 
 
 def empty(ensemble, how, title):
@@ -417,16 +444,22 @@ def empty(ensemble, how, title):
 
 
 def ahead(ensemble, how, title):
-    """A leader whose log ends with proposals that no other server has: it must forget them when it is back."""
+    """A leader whose log ends with proposals that no other server has: it must forget them when it is back, before
+    the others have written on (TRUNC) and after (SNAP)."""
+    for number, written in enumerate((False, True)):
+        old_leader(ensemble, how, title, "/ahead-%d-" % number, written)
+
+
+def old_leader(ensemble, how, title, prefix, written):
     leader = cast(ensemble, "leader", how.kind)
     followers = [m for m in ensemble.voters if m is not leader]
     session = Session().attach_any([leader.address])
     for member in followers:
         member.pause()
     for number in range(20):
-        session.post(1, create_body("/ahead-%02d" % number))
+        session.post(1, create_body("%s%02d" % (prefix, number)))
     try:
-        until("proposals in the leader's log", lambda: leader.holds(b"/ahead-19"), 1.5)
+        until("proposals in the leader's log", lambda: leader.holds(("%s19" % prefix).encode()), 1.5)
         logged = "logged"
     except TimeoutError:
         logged = "not seen in its log"
@@ -436,16 +469,19 @@ def ahead(ensemble, how, title):
     leader.kill()
     session.drop()
     ensemble.start(followers)
-    fill(ensemble, "/after-%d" % time.monotonic(), 10, 10)
+    if written:
+        fill(ensemble, prefix.replace("ahead", "after"), 10, 10)
     since = len(leader.log_text())
     leader.start()
     ensemble.serving()
-    note("%s: proposals of the old leader %s; it was told: %s" % (title, logged, learned(leader, since)))
+    note("%s: proposals of the old leader %s; back %s others wrote, it was told: %s"
+         % (title, logged, "after" if written else "before", learned(leader, since)))
     reader = Session().attach_any([leader.address])
-    left = [name for name in reader.children("/")[0] if name.startswith("ahead-")]
+    reader.sync()
+    left = [name for name in reader.children("/")[0] if name.startswith(prefix[1:])]
     reader.close()
-    # Kept by everybody is as good as forgotten by everybody (settle compares), but then they were not ahead.
-    check(title + ": proposals that only the leader had are forgotten", not left, " ".join(left))
+    check("%s: proposals that only the leader had are forgotten%s" % (title, ", later" if written else ""),
+          not left, " ".join(left))
 
 
 # Leader kills

@@ -151,7 +151,7 @@ def moves(members, root):
         if turn % 2:
             # The old connection stays open: the session is taken over, and the old connection may not write on.
             before.__dict__.update(s.__dict__)
-            s.socket, s.buffer, s.answers = None, b"", {}
+            s.socket, s.buffer, s.at, s.answers = None, b"", 0, {}
         s.attach_any([member.address])
         same("owner after a move to %s" % member, s.exists(root + "/e").owner, s.id)
         s.set(root + "/w", b"%d" % turn)

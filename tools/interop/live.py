@@ -91,7 +91,7 @@ class Session:
         self.timeout, self.wait = timeout, wait
         self.id, self.password, self.zxid = 0, bytes(16), 0
         self.negotiated = 0
-        self.socket, self.buffer, self.next = None, b"", 1
+        self.socket, self.buffer, self.at, self.next = None, b"", 0, 1
         self.events = []
         self.answers = {}
         self.address = None
@@ -133,18 +133,22 @@ class Session:
         """Leaves the connection without closing the session."""
         if self.socket is not None:
             self.socket.close()
-        self.socket, self.buffer = None, b""
+        self.socket, self.buffer, self.at = None, b"", 0
         self.answers.clear()
 
     def frame(self):
-        while len(self.buffer) < 4 or len(self.buffer) < 4 + struct.unpack(">i", self.buffer[:4])[0]:
+        while True:
+            have = len(self.buffer) - self.at
+            if have >= 4:
+                length = struct.unpack_from(">i", self.buffer, self.at)[0]
+                if have >= 4 + length:
+                    frame = self.buffer[self.at + 4:self.at + 4 + length]
+                    self.at += 4 + length
+                    return frame
             more = self.socket.recv(65536)
             if not more:
                 raise ConnectionResetError("closed by the server")
-            self.buffer += more
-        end = 4 + struct.unpack(">i", self.buffer[:4])[0]
-        frame, self.buffer = self.buffer[4:end], self.buffer[end:]
-        return frame
+            self.buffer, self.at = self.buffer[self.at:] + more, 0
 
     def post(self, kind, body=b"", xid=None):
         """Sends a request without waiting; returns its xid."""

@@ -6,6 +6,7 @@ else writes, and creates nodes of its own. All answers are remembered with the t
 """
 import collections
 import contextlib
+import itertools
 import random
 import threading
 import time
@@ -16,6 +17,7 @@ from live import Expired, Failed, Lost, Session
 # done is None where the answer never came; version is that of the answer (of the question for a miss).
 Did = collections.namedtuple("Did", "kind key asked done version value expected")
 SHARED = 3
+numbers = itertools.count(1)
 
 
 class Client(threading.Thread):
@@ -156,12 +158,13 @@ class Client(threading.Thread):
 class Load:
     """Clients on an ensemble from `with` to its end; afterwards `verdict` checks what they were told."""
 
-    def __init__(self, ensemble, clients=4, pause=0.008, patience=2.0, seed=1, root="/load"):
+    def __init__(self, ensemble, clients=4, pause=0.008, patience=2.0, seed=1):
+        root = "/load-%d" % next(numbers)
         self.ensemble, self.root, self.seed, self.pause, self.patience = ensemble, root, seed, pause, patience
         self.addresses = ensemble.addresses()
         self.shared = ["%s/shared-%d" % (root, n) for n in range(SHARED)]
         self.ended = threading.Event()
-        session = Session().attach_any(self.addresses)
+        session = Session().attach_any(ensemble.addresses(ensemble.running()))
         for path in [root, *self.shared]:
             session.create(path, b"start")
         session.close()

@@ -6,9 +6,11 @@ Kinds: `ringkeeper` (target/release/ringkeeper, or what RINGKEEPER_BIN names), `
 """
 import contextlib
 import glob
+import mmap
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -33,6 +35,10 @@ KINDS = ("ringkeeper", "zk38", "zk395")
 # Two cores run three of these: compile less, collect on one thread.
 JAVA = ("java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData",
         "-Djava.awt.headless=true", "-Dfile.encoding=UTF-8")
+# What a ZooKeeper waits for a fellow that does not answer, at most between two looks for a leader, and for requests
+# that nobody will answer before it leaves a lost role: 5, 60 and 10 s by its defaults, which would only make runs long.
+IMPATIENT = ("-Dzookeeper.cnxTimeout=1000", "-Dzookeeper.fastleader.maxNotificationInterval=1000",
+             "-Dzookeeper.request_throttler.shutdownTimeout=1000")
 SERVER_CLASS = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 
 
@@ -79,8 +85,8 @@ def command(kind, config, level="error"):
         binary = os.environ.get("RINGKEEPER_BIN") or str(ROOT / "target/release/ringkeeper")
         return [binary, "serve", "--config", config]
     if kind == "zk395":
-        return [*JAVA, "-cp", newer_classpath(), "-Dlog4j2.level=" + level.upper(), SERVER_CLASS, config]
-    return [*JAVA, "-cp", classpath(), "-Dorg.slf4j.simpleLogger.defaultLogLevel=" + level,
+        return [*JAVA, *IMPATIENT, "-cp", newer_classpath(), "-Dlog4j2.level=" + level.upper(), SERVER_CLASS, config]
+    return [*JAVA, *IMPATIENT, "-cp", classpath(), "-Dorg.slf4j.simpleLogger.defaultLogLevel=" + level,
             "-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
             SERVER_CLASS, config]
 
@@ -246,12 +252,13 @@ class Member:
         shutil.rmtree(self.data, ignore_errors=True)
 
     def holds(self, marker):
-        """Whether any file of the data directory holds these bytes."""
-        for path in glob.glob(os.path.join(self.data, "**"), recursive=True):
-            if os.path.isfile(path):
-                with contextlib.suppress(FileNotFoundError):
-                    if marker in pathlib.Path(path).read_bytes():
-                        return True
+        """Whether one of the newest files of the data directory holds these bytes."""
+        files = [path for path in pathlib.Path(self.data).rglob("*") if path.is_file() and path.stat().st_size]
+        for path in sorted(files, key=lambda path: path.stat().st_mtime)[-3:]:
+            with contextlib.suppress(FileNotFoundError), open(path, "rb") as file, \
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                if data.find(marker) >= 0:
+                    return True
         return False
 
     def word(self, four, timeout=2):
@@ -281,6 +288,10 @@ class Ensemble:
         self.folder = tempfile.mkdtemp(prefix="interop-")
         self.tick, self.network, self.options = tick, network, list(options)
         self.members = []
+        # Which kind led each epoch, as far as was seen.
+        self.led = {}
+        # Digest mismatches that were already spoken of.
+        self.told = []
         for kind in kinds:
             self.members.append(Member(self, len(self.members) + 1, kind))
         for kind in observers:
@@ -340,11 +351,13 @@ class Ensemble:
                 if member.process.poll() is not None:
                     raise ChildProcessError("%s ended with %d" % (member, member.process.returncode))
             modes = [member.mode() for member in wanted]
-            if None in modes:
-                return None
-            return self.leader() if "leader" in modes or len(wanted) < len(self.running()) else None
+            return wanted[modes.index("leader")] if None not in modes and "leader" in modes else None
 
-        return until("serving: " + ", ".join(map(str, wanted)), ready, seconds)
+        leader = until("serving: " + ", ".join(map(str, wanted)), ready, seconds)
+        zxid = re.search(r"(?m)^Zxid: 0x([0-9a-f]+)", leader.word("srvr"))
+        if zxid:
+            self.led[int(zxid[1], 16) >> 32] = leader.kind
+        return leader
 
     def lead(self, member, tries=6):
         """Makes a member the leader by stopping others that lead; False when it never does."""
@@ -359,16 +372,50 @@ class Ensemble:
         return self.leader() is member
 
     def mismatches(self):
-        """Lines of the logs in which a server says that its tree differs from what it was told."""
+        """What the logs say of trees that differ from what was told, as (grave, line) in order of members. Grave is
+        what Ringkeeper says, and what a ZooKeeper says of a transaction that a Ringkeeper proposed. Not grave is
+        what ZooKeepers say of each other's, and of their own logs and snapshots while they start (thread main)."""
         found = []
         for member in self.members:
+            kind = member.kind
             for line in member.log_text().splitlines():
-                if "Digests are not matching" in line or "First digest mismatch" in line \
-                        or ("digest" in line.lower() and ("mismatch" in line.lower() or "differs" in line.lower())):
-                    found.append("server %d: %s" % (member.sid, line[:200]))
+                if line.startswith("--- start of"):
+                    kind = line.split("(")[1].rstrip(")")
+                elif kind == "ringkeeper":
+                    low = line.lower()
+                    if "digest" in low and ("mismatch" in low or "differ" in low or "not match" in low):
+                        found.append((True, "server %d (%s): %s" % (member.sid, kind, line[:240])))
+                elif "Digests are not matching" in line or "First digest mismatch" in line:
+                    zxid = re.search(r"Value:(\d+)", line)
+                    proposer = self.led.get(int(zxid[1]) >> 32, "unknown") if zxid else "unknown"
+                    own = re.search(r"\[main\]| main (WARN|ERROR)", line)
+                    grave = not own and proposer != "unknown" and proposer == "ringkeeper"
+                    found.append((grave, "server %d (%s), epoch led by %s: %s"
+                                  % (member.sid, kind, proposer, line[:240])))
         return found
 
-    def tails(self, lines=15):
-        return "\n".join("--- log of %s, %s\n%s" % (m, "up" if m.running else "down",
-                                                    "\n".join(m.log_text().splitlines()[-lines:]))
-                         for m in self.members)
+    def digests(self):
+        """How the digests that servers keep for the same zxid differ (word hash); servers that logged a mismatch
+        are left to `mismatches`."""
+        told = {line.split(" (")[0] for _, line in self.mismatches()}
+        seen, wrong, compared = {}, [], 0
+        for member in self.running():
+            if "server %d" % member.sid in told:
+                continue
+            for zxid, digest in re.findall(r"(?m)^([0-9a-f]+): ?(-?\d+)$", member.word("hash")):
+                if zxid in seen:
+                    compared += 1
+                    if seen[zxid][0] != digest:
+                        wrong.append("0x%s: %s %s | %s %s" % (zxid, *seen[zxid][::-1], member, digest))
+                else:
+                    seen[zxid] = (digest, member)
+        return compared, wrong
+
+    def tails(self, lines=8):
+        """The ends of the logs, without the questions of this program and without stacks."""
+        told = []
+        for member in self.members:
+            log = [line for line in member.log_text().splitlines() if "srvr command" not in line and line[:1] != "\t"]
+            told += ["--- log of %s, %s" % (member, "up" if member.running else "down"),
+                     *(line[:300] for line in log[-lines:])]
+        return "\n".join(told)
