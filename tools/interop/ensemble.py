@@ -4,7 +4,7 @@
     tools/interop/run ensemble roles kills --short  some of them, in the short form
     tools/interop/run ensemble --kind zk38          ZooKeeper in Ringkeeper's place, for comparison
 
-Scenarios: roles, migration, faults, mixed, kills.
+Scenarios: checker, roles, migration, faults, mixed, kills.
 """
 import argparse
 import contextlib
@@ -16,15 +16,16 @@ import threading
 import time
 import traceback
 
+import checker
 import clients
 import exercise
-from live import Expired, Failed, Lost, Session, differences, dump, remove
+from live import Expired, Failed, Lost, Malformed, Session, differences, dump, remove
 from load import Load
 from network import Network, possible
 from report import check, finish, note
 from servers import KINDS, Ensemble, install, newer_classpath, until
 
-TROUBLE = (TimeoutError, ChildProcessError, AssertionError, Failed, Lost, Expired, OSError)
+TROUBLE = (TimeoutError, ChildProcessError, AssertionError, Failed, Lost, Expired, Malformed, OSError)
 SYNCS = re.compile(r"Getting a (diff|snapshot) from|(Truncating) log to get in sync")
 
 
@@ -32,9 +33,12 @@ SYNCS = re.compile(r"Getting a (diff|snapshot) from|(Truncating) log to get in s
 def part(name, ensemble):
     """A part of a scenario: trouble in it is one failure with the ends of the servers' logs, and the next part goes
     on."""
+    if ensemble.troubles > 2:
+        raise AssertionError("too much is wrong to go on")
     try:
         yield
     except TROUBLE as error:
+        ensemble.troubles += 1
         where = "".join(traceback.format_tb(error.__traceback__)[-2:])
         check(name, False, "%s: %s\n%s%s" % (type(error).__name__, error, where, ensemble.tails()))
 
@@ -42,12 +46,13 @@ def part(name, ensemble):
 def settle(ensemble, name, quiet=False):
     """All servers that run hold the same tree, and none says that its digest differs. Returns the tree. A quiet one
     prints only failures."""
+    ensemble.serving()
     # Sessions that somebody left behind may end between two dumps: look again until they are gone.
     end = time.monotonic() + 15
     while True:
         trees = {member: dump(member.address) for member in ensemble.running()}
-        first, *others_ = trees
-        wrong = ["%s | %s: %s" % (first, other, line) for other in others_
+        first, *rest = trees
+        wrong = ["%s | %s: %s" % (first, other, line) for other in rest
                  for line in differences(trees[first], trees[other])]
         if not wrong or time.monotonic() > end:
             break
@@ -95,21 +100,27 @@ def spread(times):
         len(times), at(0), at(0.5), at(0.9), at(0.99), 1000 * times[-1])
 
 
+def checker_trials(_how):
+    """Hand-made histories through the checker that judges the others."""
+    for name, problem in checker.trials():
+        check("checker, " + name, not problem, problem)
+
+
 # Roles
 
 
 def roles(how):
     """The subject as observer, as voting follower and as leader among ZooKeepers, every client on every server."""
     pairs = [("zk38", "zk38"), ("zk395", "zk395"), ("zk38", "zk395")]
-    cases = [(role, others) for role in ("observer", "follower", "leader") for others in pairs]
+    cases = [(role, pair) for role in ("observer", "follower", "leader") for pair in pairs]
     if how.short:
         cases = [("observer", pairs[1]), ("follower", pairs[0]), ("leader", pairs[2])]
     with tempfile.TemporaryDirectory(prefix="interop-") as folder:
         program = clients.build_c_session(folder)
-        for role, others in cases:
-            name = "%s as %s, with %s and %s" % (how.kind, role, *others)
+        for role, zookeepers in cases:
+            name = "%s as %s, with %s and %s" % (how.kind, role, *zookeepers)
             observers = [how.kind] if role == "observer" else []
-            with Ensemble([*others, *([] if observers else [how.kind])], observers) as ensemble:
+            with Ensemble([*zookeepers, *([] if observers else [how.kind])], observers) as ensemble:
                 with part(name, ensemble):
                     one_role(ensemble, role, name, program, how)
 
@@ -125,8 +136,11 @@ def one_role(ensemble, role, name, program, how):
         ensemble.start(ensemble.members[:2])
         ensemble.start()
         check(name + ": it is " + role, subject.mode() == role, ensemble.tails())
+    bad = 0
     for what, problem in exercise.everything(ensemble, "x"):
-        check("%s: %s" % (name, what), not problem, problem)
+        bad += not check("%s: %s" % (name, what), not problem, problem)
+        if bad > 3:
+            raise AssertionError("too much is wrong to go on")
     session = Session().attach_any([subject.address])
     transcripts = {}
     members = ensemble.running()
@@ -151,8 +165,8 @@ def relative(lines):
 
 
 def same_lines(name, transcripts, needed):
-    first, *others = transcripts
-    wrong = ["%s: %r | %s: %r" % (first, left, other, right) for other in others
+    first, *rest = transcripts
+    wrong = ["%s: %r | %s: %r" % (first, left, other, right) for other in rest
              for left, right in zip(transcripts[first] + ["(end)"], transcripts[other] + ["(end)"]) if left != right]
     text = "\n".join(transcripts[first])
     wrong += ["%s does not say %r" % (first, want) for want in needed if want not in text]
@@ -501,17 +515,20 @@ def kills(how):
             session.close()
             times = []
             load = Load(ensemble, clients=6, seed=how.seed)
-            with load:
-                load.progress(writes=50)
-                for _ in range(count):
-                    leader = ensemble.serving()
-                    times.append(failover(leader, others(ensemble, leader)))
-                    load.progress()
-                    leader.start()
-                    ensemble.serving()
-                    load.progress()
-            note("%s: %s" % (name, load.figures()))
-            note("%s: from the kill to the next write acknowledged: %s" % (name, spread(times)))
+            try:
+                with load:
+                    load.progress(writes=50)
+                    for _ in range(count):
+                        leader = ensemble.serving()
+                        times.append(failover(leader, others(ensemble, leader)))
+                        load.progress()
+                        leader.start()
+                        ensemble.serving()
+                        load.progress()
+            finally:
+                note("%s: %s" % (name, load.figures()))
+                if times:
+                    note("%s: from the kill to the next write acknowledged: %s" % (name, spread(times)))
             tree = settle(ensemble, name)
             problems = load.verdict(tree)
             check(name + ": every acknowledged write is there, no session lost, one history", not problems,
@@ -558,7 +575,14 @@ def failover(leader, rest, seconds=30.0):
     return took
 
 
-SCENARIOS = {"roles": roles, "migration": migration, "faults": faults, "mixed": mixed, "kills": kills}
+SCENARIOS = {"checker": checker_trials, "roles": roles, "migration": migration, "faults": faults, "mixed": mixed,
+             "kills": kills}
+
+
+def late(*_):
+    """The run takes too long: its servers end with it."""
+    check("the run ends in time", False)
+    sys.exit(finish())
 
 
 def main(words, build):
@@ -581,8 +605,13 @@ def main(words, build):
     newer_classpath()
     if how.kind == "ringkeeper":
         build()
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(600 if how.short else 3600)
     for name in how.scenario or SCENARIOS:
         began = time.monotonic()
-        SCENARIOS[name](how)
+        try:
+            SCENARIOS[name](how)
+        except TROUBLE as error:
+            check(name, False, "%s: %s" % (type(error).__name__, error))
         note("%s took %.0f s" % (name, time.monotonic() - began))
     return finish()

@@ -3,7 +3,7 @@ move; sessions that end. Every part raises AssertionError with what was wrong.""
 import contextlib
 import time
 
-from live import Expired, Failed, Lost, Session, check, make, put, remove
+from live import Expired, Failed, Lost, Malformed, Session, check, make, put, remove
 from servers import until
 from wire import acl
 
@@ -78,12 +78,12 @@ def multis(member, other, root):
                    check(root + "/m", 1), make(root + "/gone"), remove(root + "/gone", 0), make(root + "/e", flags=1))
     same("multi", [kind for kind, _ in done], [1, 1, 5, 13, 1, 2, 1])
     same("multi's sequence", done[1][1], root + "/m/s-0000000000")
-    same("failing multi", s.multi(make(root + "/x"), put(root + "/m", b"3"), remove(root + "/none"), make(root + "/y")),
-         [(-1, 0), (-1, 0), (-1, -101), (-1, -2)])
+    parts = (make(root + "/x"), put(root + "/m", b"3"), remove(root + "/none"), make(root + "/y"))
+    same("failing multi", s.multi(*parts), [(-1, 0), (-1, 0), (-1, -101), (-1, -2)])
     same("failing check", s.multi(check(root + "/m", 7), make(root + "/x")), [(-1, -103), (-1, -2)])
     o.sync(root)
     same("nothing of a failing multi", (o.exists(root + "/x"), o.get(root + "/m")[0]), (None, b"2"))
-    same("one transaction", {o.exists(path).mzxid for path in (root + "/m", root + "/e")}, {o.exists(root + "/e").czxid})
+    same("one transaction", o.exists(root + "/m").mzxid, o.exists(root + "/e").czxid)
     s.close()
     o.close()
 
@@ -238,6 +238,6 @@ def everything(ensemble, tag):
 def attempt(part, *words):
     try:
         part(*words)
-    except (AssertionError, Failed, Lost, Expired, TimeoutError) as error:
+    except (AssertionError, Failed, Lost, Expired, Malformed, TimeoutError) as error:
         return "%s: %s" % (type(error).__name__, error)
     return ""

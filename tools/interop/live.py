@@ -24,6 +24,10 @@ class Expired(Exception):
     """The ensemble says that it does not know this session."""
 
 
+class Malformed(Exception):
+    """Bytes that are no answer to what was asked."""
+
+
 class Failed(Exception):
     """A request was answered with an error code."""
 
@@ -104,10 +108,14 @@ class Session:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             body = i32(0) + i64(self.zxid) + i32(self.timeout) + i64(self.id) + buf(self.password) + b"\0"
             self.socket.sendall(i32(len(body)) + body)
-            reader = Reader(self.frame())
+            frame = self.frame()
         except OSError as error:
             self.drop()
             raise Lost(str(error)) from error
+        if len(frame) < 36:
+            self.drop()
+            raise Malformed("%s:%d answers a connect request with %s" % (*address, frame.hex()))
+        reader = Reader(frame)
         reader.number()
         timeout, ident, password = reader.number(), reader.number(8), reader.buffer()
         if ident == 0 or timeout <= 0:

@@ -11,7 +11,7 @@ import random
 import threading
 import time
 
-from live import Expired, Failed, Lost, Session
+from live import Expired, Failed, Lost, Malformed, Session
 
 # kind: set, read, sync (a read behind a sync), miss (a set refused for its version), create.
 # done is None where the answer never came; version is that of the answer (of the question for a miss).
@@ -68,7 +68,7 @@ class Client(threading.Thread):
         except Expired as error:
             self.problems.append("lost its session, %.1f s after its last answer: %s"
                                  % (time.monotonic() - self.last, error))
-        except (Failed, AssertionError) as error:
+        except (Failed, Malformed, AssertionError) as error:
             self.problems.append("%s: %s" % (type(error).__name__, error))
 
     def start_nodes(self):

@@ -36,7 +36,7 @@ KINDS = ("ringkeeper", "zk38", "zk395")
 JAVA = ("java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData",
         "-Djava.awt.headless=true", "-Dfile.encoding=UTF-8")
 # What a ZooKeeper waits for a fellow that does not answer, at most between two looks for a leader, and for requests
-# that nobody will answer before it leaves a lost role: 5, 60 and 10 s by its defaults, which would only make runs long.
+# that nobody will answer before it leaves a lost role: 5, 60 and 10 s by default, which would only make runs long.
 IMPATIENT = ("-Dzookeeper.cnxTimeout=1000", "-Dzookeeper.fastleader.maxNotificationInterval=1000",
              "-Dzookeeper.request_throttler.shutdownTimeout=1000")
 SERVER_CLASS = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
@@ -292,6 +292,8 @@ class Ensemble:
         self.led = {}
         # Digest mismatches that were already spoken of.
         self.told = []
+        # Parts of a scenario that ended in trouble.
+        self.troubles = 0
         for kind in kinds:
             self.members.append(Member(self, len(self.members) + 1, kind))
         for kind in observers:
@@ -356,7 +358,7 @@ class Ensemble:
         leader = until("serving: " + ", ".join(map(str, wanted)), ready, seconds)
         zxid = re.search(r"(?m)^Zxid: 0x([0-9a-f]+)", leader.word("srvr"))
         if zxid:
-            self.led[int(zxid[1], 16) >> 32] = leader.kind
+            self.led.setdefault(int(zxid[1], 16) >> 32, leader.kind)
         return leader
 
     def lead(self, member, tries=6):
@@ -373,9 +375,11 @@ class Ensemble:
 
     def mismatches(self):
         """What the logs say of trees that differ from what was told, as (grave, line) in order of members. Grave is
-        what Ringkeeper says, and what a ZooKeeper says of a transaction that a Ringkeeper proposed. Not grave is
-        what ZooKeepers say of each other's, and of their own logs and snapshots while they start (thread main)."""
+        what Ringkeeper says, and what a ZooKeeper says of a transaction that a Ringkeeper proposed (or may have).
+        Not grave is what ZooKeepers say of each other's transactions, and of their own logs and snapshots while
+        they start (thread main)."""
         found = []
+        ours = any(member.kind == "ringkeeper" for member in self.members) or "ringkeeper" in self.led.values()
         for member in self.members:
             kind = member.kind
             for line in member.log_text().splitlines():
@@ -389,7 +393,7 @@ class Ensemble:
                     zxid = re.search(r"Value:(\d+)", line)
                     proposer = self.led.get(int(zxid[1]) >> 32, "unknown") if zxid else "unknown"
                     own = re.search(r"\[main\]| main (WARN|ERROR)", line)
-                    grave = not own and proposer != "unknown" and proposer == "ringkeeper"
+                    grave = not own and ours and proposer in ("ringkeeper", "unknown")
                     found.append((grave, "server %d (%s), epoch led by %s: %s"
                                   % (member.sid, kind, proposer, line[:240])))
         return found
