@@ -9,7 +9,7 @@ use engine::log::Log;
 use engine::snapshot::zookeeper::{SnapshotIntake, StreamFault};
 use model::jute::Reader;
 use model::{AuthId, Batch, ErrorCode, Now, Op, OpCode, SessionId, Txn, TxnHeader, Xid, Zxid, txn};
-use protocol::{Refusal, decode_write};
+use protocol::decode_write;
 use replication::{Input, LinkId, Output, Request, RoleKind};
 
 use super::forwards::{Attaching, Awaits, Forward, Match};
@@ -465,7 +465,11 @@ impl Core {
             self.pipeline.tell(now.mono, Input::SyncReached { learner });
             return true;
         }
-        let op = match decode_forwarded(opcode, body) {
+        let op = match decode_write(opcode, body) {
+            _ if opcode == OpCode::CreateSession.code() => match Reader::new(body).int() {
+                Ok(timeout_ms) => Op::CreateSession { timeout_ms },
+                Err(_) => Op::Refused(ErrorCode::MarshallingError),
+            },
             Ok(Op::DeleteContainer { .. }) => Op::Refused(ErrorCode::Unimplemented),
             Ok(op) => op,
             Err(refusal) => Op::Refused(refusal.code()),
@@ -506,13 +510,4 @@ impl Core {
         }
         true
     }
-}
-
-/// Reads what a learner forwards: a client's write, or the new session that the learner asks for on
-/// its client's behalf (`zab-wire` 3.6), which no client may ask for itself.
-fn decode_forwarded(opcode: i32, body: &[u8]) -> Result<Op<'_>, Refusal> {
-    if opcode == OpCode::CreateSession.code() {
-        return Ok(Op::CreateSession { timeout_ms: Reader::new(body).int()? });
-    }
-    decode_write(opcode, body)
 }

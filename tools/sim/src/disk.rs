@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, SegmentId, SmallFile};
+use engine::epochs::Epochs;
 use engine::recover::DiskImage;
 use engine::snapshot::Writer;
-use model::Zxid;
+use model::{Epoch, Zxid};
 
 use crate::dice::Dice;
 use crate::swarm::Options;
@@ -60,6 +61,8 @@ pub struct SimDisk {
     stalled_until: u64,
     /// A story wants the next write to fail.
     fail_next: bool,
+    /// Snapshot that was not written by this node.
+    placed: Option<Zxid>,
     dice: Dice,
 }
 
@@ -78,6 +81,7 @@ impl SimDisk {
             full_until: 0,
             stalled_until: 0,
             fail_next: false,
+            placed: None,
             dice,
         }
     }
@@ -213,8 +217,12 @@ impl SimDisk {
                 (token, Ok(DiskFact::Done))
             }
             DiskOp::ReplaceFile { token, file, data } => {
-                self.small.insert(file, data);
-                (token, Ok(DiskFact::Done))
+                if fails {
+                    (token, fault("replace file", false))
+                } else {
+                    self.small.insert(file, data);
+                    (token, Ok(DiskFact::Done))
+                }
             }
             DiskOp::MeasureSpace { token } => {
                 let free = if self.full_until > now { 0 } else { 1 << 40 };
@@ -418,6 +426,24 @@ impl SimDisk {
     /// The newest snapshot as a file, and its zxid.
     pub fn newest_snapshot(&self) -> Option<(Zxid, &Vec<u8>)> {
         self.snapshots.last_key_value().map(|(zxid, bytes)| (*zxid, bytes))
+    }
+
+    /// The current epoch that the epoch files hold.
+    pub fn current_epoch(&self) -> Epoch {
+        let copy = |file| self.small.get(&file).map(Vec::as_slice);
+        let newest = Epochs::newest(copy(SmallFile::EpochA), copy(SmallFile::EpochB));
+        newest.ok().flatten().map(|epochs| epochs.current).unwrap_or_default()
+    }
+
+    /// Another program has left this state.
+    pub fn place_snapshot(&mut self, version: engine::Version) {
+        self.placed = Some(version.zxid());
+        self.snapshots.insert(version.zxid(), write_snapshot(version));
+    }
+
+    /// The state that another program left: there is no log that leads to it.
+    pub fn placed(&self) -> Option<Zxid> {
+        self.placed
     }
 
     /// Snapshots on the disk.
