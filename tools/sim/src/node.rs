@@ -139,6 +139,7 @@ impl Node {
         let listener = subscribers.pop().expect("one more than shards");
         let config = CoreConfig {
             server: ServerId(1),
+            ensemble: None,
             shards: options.shards,
             tick_ms: 2000,
             session_timeout_ms_min: TIMEOUT_MS_MIN,
@@ -146,6 +147,7 @@ impl Node {
             settings,
             session_secret: [7; 32],
             zookeeper_passwords: false,
+            disk_hang_ms: 0,
             container_check_ms: 2000,
             container_per_minute: 10_000,
             container_never_used_ms: 0,
@@ -201,6 +203,7 @@ fn shard_config(index: usize) -> ShardConfig {
         digest_scheme: true,
         sasl_expected: false,
         skip_acl: false,
+        outstanding_max: 20,
         sessionless_ms: 10_000,
         version_text: "3.9.5-sim".to_owned(),
         envi_text: String::new(),

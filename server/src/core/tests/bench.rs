@@ -21,6 +21,7 @@ pub(super) const SEGMENT_BYTES: u64 = 256 << 10;
 pub(super) fn config() -> CoreConfig {
     CoreConfig {
         server: ServerId(1),
+        ensemble: None,
         shards: 2,
         tick_ms: 2000,
         session_timeout_ms_min: 4000,
@@ -28,6 +29,7 @@ pub(super) fn config() -> CoreConfig {
         settings: Settings::default(),
         session_secret: [9; 32],
         zookeeper_passwords: false,
+        disk_hang_ms: 0,
         container_check_ms: 60_000,
         container_per_minute: 10_000,
         container_never_used_ms: 0,
