@@ -1,7 +1,7 @@
 //! The router: gives an input to where it belongs and collects the outputs. Everything that is
 //! judged is judged in the roles.
 
-use model::{Mono, Zxid};
+use model::{Mono, ServerId, Zxid};
 
 use crate::body::{Body, ReplicaConfig};
 use crate::input::{Durable, Input};
@@ -107,6 +107,7 @@ impl Standalone {
             | Input::Touches(_)
             | Input::SyncReached { .. }
             | Input::RevalidatedFor { .. }
+            | Input::Distrust { .. }
             | Input::Abdicate => {}
         }
     }
@@ -131,9 +132,9 @@ impl Ensemble {
                     self.change(|role, body| role.on_heard(body, now, heard, out));
                 }
             }
-            Routed::Unreachable => {
+            Routed::Unreachable(lost) => {
                 self.body.watch_link_setup();
-                self.change(|role, body| role.on_unreachable(body, now, out));
+                self.change(|role, body| role.on_unreachable(body, lost, now, out));
             }
             Routed::Role(input) => {
                 self.change(|role, body| role.on_input(body, now, input, out));
@@ -172,6 +173,10 @@ impl Ensemble {
                 body.trusted = true;
                 body.history.replaced(at);
             }
+            Input::Distrust { end } => {
+                body.trusted = false;
+                body.history.truncated(end);
+            }
             Input::Tick
             | Input::Propose(_)
             | Input::SnapshotSent { .. }
@@ -209,8 +214,7 @@ impl Ensemble {
                 Routed::Mesh(mesh.on_received(link, &bytes, now, configured, out))
             }
             Input::Disconnected { link } if mine(link) => {
-                mesh.on_disconnected(link);
-                Routed::Unreachable
+                Routed::Unreachable(mesh.on_disconnected(link))
             }
             other => Routed::Role(other),
         }
@@ -220,6 +224,7 @@ impl Ensemble {
 /// Where an input went.
 enum Routed {
     Mesh(Vec<Heard>),
-    Unreachable,
+    /// An election connection ended: this server was connected until now.
+    Unreachable(Option<ServerId>),
     Role(Input),
 }

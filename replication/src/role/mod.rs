@@ -17,7 +17,7 @@ pub(crate) mod observing;
 pub(crate) mod synchronizing;
 pub(crate) mod uplink;
 
-use model::Mono;
+use model::{Mono, ServerId};
 
 use crate::body::Body;
 use crate::input::Input;
@@ -94,10 +94,16 @@ impl Role {
         }
     }
 
-    /// An election connection ended or could not be established.
-    pub(crate) fn on_unreachable(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+    /// An election connection ended (that with `lost`) or could not be established.
+    pub(crate) fn on_unreachable(
+        self,
+        body: &mut Body,
+        lost: Option<ServerId>,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
         match self {
-            Role::Looking(role) => role.on_unreachable(body, now, out),
+            Role::Looking(role) => role.on_unreachable(body, lost, now, out),
             role @ (Role::Discovering(_)
             | Role::Synchronizing(_)
             | Role::Following(_)

@@ -154,7 +154,7 @@ fn a_new_session_gets_a_negotiated_timeout_and_its_own_id() {
         };
         assert_eq!((timeout_ms, session.0 >> 56), (given, 1));
     }
-    assert_eq!(bench.core.sessions.allocate().0 & 0xffff, 4);
+    assert_eq!(bench.core.sessions.allocate(|_| false).0 & 0xffff, 4);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_silent_session_expires_with_its_ephemerals_and_its_connection_learns() {
     let ended = Completion { conn: silent, answer: Answer::SessionEnded };
     assert_eq!(answers, [(Zxid(4), ended)]);
     assert!(!bench.exists("/e"));
-    assert!(bench.core.sessions.get(other).is_some(), "the other one was heard");
+    assert!(bench.core.sessions.owner(other).is_some(), "the other one was heard");
 }
 
 /// A shard that does not report may have heard from any session.
@@ -273,12 +273,12 @@ fn nobody_expires_while_a_shard_is_silent() {
     let mut bench = Bench::new();
     let (session, _) = bench.connect(conn(0, 1));
     bench.pass(20_000, &[1]);
-    assert!(bench.core.sessions.get(session).is_some());
+    assert!(bench.core.sessions.owner(session).is_some());
     // When it reports again, the sessions get the time that it missed.
     bench.pass(3000, &[]);
-    assert!(bench.core.sessions.get(session).is_some());
+    assert!(bench.core.sessions.owner(session).is_some());
     bench.pass(30_000, &[]);
-    assert!(bench.core.sessions.get(session).is_none());
+    assert!(bench.core.sessions.owner(session).is_none());
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn a_pause_of_the_whole_server_expires_nobody() {
     let (session, _) = bench.connect(conn(0, 1));
     bench.now.mono = bench.now.mono + std::time::Duration::from_secs(120);
     bench.pass(1000, &[]);
-    assert!(bench.core.sessions.get(session).is_some());
+    assert!(bench.core.sessions.owner(session).is_some());
 }
 
 #[test]
@@ -484,6 +484,24 @@ fn stopping_waits_for_what_was_taken_and_takes_nothing_more() {
     assert!(bench.out.stopped);
     assert_eq!(bench.replies(0), [(1, 2, Ok(()))]);
     assert!(!bench.exists("/b"));
+}
+
+/// The next start would replay what is not in a snapshot, so a stop writes one that is worth it.
+#[test]
+fn stopping_waits_for_a_snapshot_of_a_long_tail() {
+    let mut bench = Bench::with(CoreConfig { snapshot_entries: 16, ..config() }, 64);
+    let client = conn(0, 1);
+    let (session, _) = bench.connect(client);
+    for (xid, path) in ["/a", "/b", "/c"].into_iter().enumerate() {
+        bench.submit(client, session, &[(xid as i32, create(path, PERSISTENT))]);
+        bench.settle();
+    }
+    let is_snapshot = |op: &DiskOp| matches!(op, DiskOp::WriteSnapshot { .. });
+    assert!(!bench.disk.ordered.iter().any(is_snapshot), "a quarter of 16 is 4 with the session");
+    bench.turn(CoreInput::Stop);
+    assert!(!bench.out.stopped && bench.disk.ordered.iter().any(is_snapshot));
+    assert!(bench.complete(is_snapshot));
+    assert!(bench.out.stopped);
 }
 
 /// What was taken before the log found the disk full waits for space. A stop does not: nobody was
@@ -688,6 +706,17 @@ fn questions_are_answered_when_every_shard_has_reported() {
         answer(&mut bench),
         "clientPort=1\ndataDir=/d\ndataDirSize=5\ndataLogDir=/l\ndataLogSize=6\ntickTime=2000\n"
     );
+    let mut gathered = |word| {
+        bench.say(1, ask(word));
+        let told = bench.told();
+        let [(_, ToShard::Report { number, .. }), _] = told[..] else { panic!("{told:?}") };
+        for shard in 0..2 {
+            bench.say(shard, ToCore::Report { number, report: Box::default() });
+        }
+        answer(&mut bench)
+    };
+    assert_eq!(gathered(b"srst"), "Server stats reset.\n");
+    assert!(gathered(b"mntr").contains("zk_connection_rejected\t0\n"), "counted since srst");
 }
 
 /// Whoever holds a session keeps it when there is no room for another.

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine::disk::{AlignedBuf, DiskFact, DiskFault, DiskOp, DiskToken};
+use engine::disk::{AlignedBuf, DiskFact, DiskFault, DiskOp, DiskToken, SmallFile};
 
 use super::files::{sync_parent, unfinished};
 use super::{Access, Completions, Dirs, QUEUE_MAX, fault};
@@ -21,6 +21,8 @@ const FILL_PAUSE_MAX: Duration = Duration::from_millis(20);
 pub(crate) struct SlowWork {
     segments: flume::Sender<DiskOp>,
     snapshots: flume::Sender<DiskOp>,
+    /// The two copies of the promises: an election waits for both, and for nothing else.
+    promises: [flume::Sender<DiskOp>; 2],
     rest: flume::Sender<DiskOp>,
 }
 
@@ -45,6 +47,7 @@ impl SlowWork {
         Ok(SlowWork {
             segments: thread("segments")?,
             snapshots: thread("snapshots")?,
+            promises: [thread("promises-a")?, thread("promises-b")?],
             rest: thread("files")?,
         })
     }
@@ -52,9 +55,13 @@ impl SlowWork {
     pub(crate) fn submit(&mut self, op: DiskOp) {
         let queue = match &op {
             DiskOp::PrepareSegment { .. } => &self.segments,
-            DiskOp::WriteSnapshot { .. } | DiskOp::RemoveSnapshot { .. } => &self.snapshots,
+            DiskOp::WriteSnapshot { .. }
+            | DiskOp::AdoptSnapshot { .. }
+            | DiskOp::RemoveIncoming { .. }
+            | DiskOp::RemoveSnapshot { .. } => &self.snapshots,
+            DiskOp::ReplaceFile { file: SmallFile::EpochA, .. } => &self.promises[0],
+            DiskOp::ReplaceFile { file: SmallFile::EpochB, .. } => &self.promises[1],
             DiskOp::RemoveSegment { .. }
-            | DiskOp::ReplaceFile { .. }
             | DiskOp::MeasureSpace { .. }
             | DiskOp::WriteSegment { .. } => &self.rest,
         };
@@ -83,14 +90,25 @@ impl Worker {
                 let path = self.dirs.segment(segment);
                 (token, named("removing", &path, remove(&path).map(|()| DiskFact::Done)))
             }
-            DiskOp::WriteSnapshot { token, version } => {
-                let path = self.dirs.snapshot(version.zxid());
+            DiskOp::WriteSnapshot { token, version, incoming } => {
+                let zxid = version.zxid();
+                let path =
+                    if incoming { self.dirs.incoming(zxid) } else { self.dirs.snapshot(zxid) };
                 let result = write_snapshot(&path, version);
                 let result = result.map(|bytes| DiskFact::SnapshotWritten { bytes });
                 (token, named("writing", &path, result))
             }
             DiskOp::RemoveSnapshot { token, zxid } => {
                 let path = self.dirs.snapshot(zxid);
+                (token, named("removing", &path, remove(&path).map(|()| DiskFact::Done)))
+            }
+            DiskOp::AdoptSnapshot { token, zxid } => {
+                let path = self.dirs.incoming(zxid);
+                let result = adopt(&path, &self.dirs.snapshot(zxid)).map(|()| DiskFact::Done);
+                (token, named("adopting", &path, result))
+            }
+            DiskOp::RemoveIncoming { token, zxid } => {
+                let path = self.dirs.incoming(zxid);
                 (token, named("removing", &path, remove(&path).map(|()| DiskFact::Done)))
             }
             DiskOp::ReplaceFile { token, file, data } => {
@@ -199,6 +217,16 @@ pub(crate) fn replace(path: &Path, data: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync_parent(path)
+}
+
+/// Gives a received snapshot its own name, in place of whatever had that name.
+fn adopt(incoming: &Path, snapshot: &Path) -> io::Result<()> {
+    match fs::rename(incoming, snapshot) {
+        // A crash between the renaming and its report.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && snapshot.exists() => Ok(()),
+        other => other,
+    }?;
+    sync_parent(snapshot)
 }
 
 fn remove(path: &Path) -> io::Result<()> {
