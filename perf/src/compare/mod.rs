@@ -174,9 +174,6 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     let scratch = Scratch::below(&work).context("--work")?;
     let mut budget = if args.short { Budget::short() } else { Budget::full() };
     budget.rounds = args.rounds.map_or(budget.rounds, |rounds| rounds as usize);
-    let watchers = budget.watchers.iter().max().copied().unwrap_or(0);
-    proc::allow_open_files(u64::from(watchers.max(budget.sessions)) + 256)?;
-
     let mut session = Session {
         budget,
         scratch,
@@ -185,6 +182,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
         floors: Vec::new(),
         timelines: Vec::new(),
     };
+    session.fit()?;
     session.floor(if args.short { 6.0 } else { 30.0 })?;
     let sources = args.places.sources();
     let mut rivals = Vec::new();
@@ -281,6 +279,25 @@ impl Session {
         let reasons =
             self.missing.iter().map(|missing| format!("{}: {}", missing.what, missing.why));
         reasons.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Leaves out what needs more open files than there may be: generator and server have a
+    /// descriptor each for every connection, and some besides.
+    fn fit(&mut self) -> Result<()> {
+        const BESIDES: u32 = 512;
+        proc::allow_open_files(u64::from(BESIDES))?;
+        let fits = |count: u32| proc::allow_open_files(u64::from(count + BESIDES));
+        for watchers in std::mem::take(&mut self.budget.watchers) {
+            match fits(watchers) {
+                Ok(()) => self.budget.watchers.push(watchers),
+                Err(error) => self.miss(&format!("{watchers} watchers"), &error),
+            }
+        }
+        while let Err(error) = fits(self.budget.sessions) {
+            self.budget.sessions /= 2;
+            ensure!(self.budget.sessions > 0, "{error:#}");
+        }
+        Ok(())
     }
 
     fn floor(&mut self, seconds: f64) -> Result<()> {
