@@ -29,6 +29,8 @@ use rival::{Rival, Setting};
 
 /// The smallest rate of an open loop, requests a second.
 const LEAST_RATE: f64 = 300.0;
+/// Requests in flight of the canonical load: 64 connections, 16 each.
+const IN_FLIGHT: f64 = 1024.0;
 /// Servers in an ensemble.
 const ENSEMBLE: usize = 3;
 
