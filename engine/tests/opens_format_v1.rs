@@ -68,7 +68,7 @@ fn story() -> (MemoryDisk, Vec<String>) {
     ];
 
     let contents = Contents::read(disk.log(), &Inline).expect("fresh");
-    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0);
+    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0, &[]);
     log.start(&mut out);
     for op in before_restart {
         let (zxid, entry) = author.decide(&op, session);
@@ -133,6 +133,8 @@ fn files_of_version_1_open() {
             (SegmentId(2), image(LOG_2)),
             (SegmentId(3), image(LOG_3)),
         ],
+        epochs: [None, Some(EPOCHS.to_vec())],
+        ..DiskImage::default()
     };
     let mut with_snapshot = recover(&files, settings(), SETTINGS, &Inline).expect("it opens");
     assert_eq!(describe(&with_snapshot.draft.freeze()), want);

@@ -18,6 +18,7 @@
 pub mod format;
 mod read;
 mod write;
+pub mod zookeeper;
 
 #[cfg(test)]
 mod tests;

@@ -18,12 +18,14 @@ use nix::sys::signalfd::SignalFd;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::mail::{Address, Mail, Mailbox};
+use super::peers::Peers;
 use super::poll::{Event, PollSet, Source, Ticker};
 use super::pulse::Heart;
 use super::sockets::{Got, Listener, Put, Sockets};
 use crate::admission::Admission;
 use crate::core::{Core, CoreInput, CoreOutputs};
 use crate::link::{ConnId, ShardId, ToCore, ToShard};
+use crate::peer::PeerEvent;
 use crate::shard::{Shard, ShardInput, ShardOutputs};
 
 /// Time between two ticks: also the longest that an executor goes without a turn.
@@ -91,10 +93,14 @@ impl ShardSeat {
     }
 }
 
-/// The core and its disk.
+/// The core, its disk, and its connections with fellow servers.
 pub(crate) struct CoreSeat {
     core: Core,
     disk: Disk,
+    /// None: this server stands alone.
+    peers: Option<Peers>,
+    /// What happened there; empty between uses.
+    heard: Vec<PeerEvent>,
     out: CoreOutputs,
     done: Vec<DiskDone>,
     /// Shards that still read from clients.
@@ -103,8 +109,36 @@ pub(crate) struct CoreSeat {
 
 impl CoreSeat {
     /// A core; `out` holds what its construction asked for.
-    pub(crate) fn new(core: Core, out: CoreOutputs, disk: Disk, shards: usize) -> CoreSeat {
-        CoreSeat { core, disk, out, done: Vec::new(), reading: shards }
+    pub(crate) fn new(
+        core: Core,
+        out: CoreOutputs,
+        disk: Disk,
+        shards: usize,
+        peers: Option<Peers>,
+    ) -> CoreSeat {
+        let (heard, done) = (Vec::new(), Vec::new());
+        CoreSeat { core, disk, peers, heard, out, done, reading: shards }
+    }
+
+    /// Carries out what the core wants of its fellow servers, and writes it.
+    fn serve_peers(&mut self, set: &PollSet, now: Now) {
+        let Some(peers) = &mut self.peers else { return };
+        for order in self.out.peers.drain(..) {
+            peers.order(set, order, now.mono);
+        }
+        peers.flush(set);
+    }
+
+    /// Tells the core what happened on the connections with its fellow servers. True if anything
+    /// did.
+    fn hear_peers(&mut self, now: Now) -> bool {
+        let Some(peers) = &mut self.peers else { return false };
+        peers.take_events(&mut self.heard);
+        let happened = !self.heard.is_empty();
+        for event in self.heard.drain(..) {
+            self.core.step(now, CoreInput::Peer(event), &mut self.out);
+        }
+        happened
     }
 }
 
@@ -126,6 +160,8 @@ pub(crate) struct Executor {
     pub(crate) shard: Option<ShardSeat>,
     pub(crate) core: Option<CoreSeat>,
     pub(crate) door: Option<Door>,
+    /// Several servers: this one is up before it may serve.
+    pub(crate) in_ensemble: bool,
 }
 
 /// What leaves for other executors at the end of the turn.
@@ -192,8 +228,11 @@ impl Executor {
         let readable = EpollFlags::EPOLLIN;
         turn.set.add(&*self.mailbox.wake, Source::Mail, readable)?;
         turn.set.add(&turn.ticker, Source::Tick, readable)?;
-        if let Some(core) = &self.core {
+        if let Some(core) = &mut self.core {
             turn.set.add(&core.disk, Source::Disk, readable)?;
+            if let Some(peers) = &mut core.peers {
+                peers.attach(&turn.set)?;
+            }
         }
         if let Some(door) = &self.door {
             turn.set.add(&door.signals, Source::Signal, readable)?;
@@ -207,7 +246,7 @@ impl Executor {
         // What the core's construction asked for must not wait for the first event.
         self.settle(&mut turn, self.clock.now());
         loop {
-            if up.is_some() && self.is_serving() {
+            if up.is_some() && (self.in_ensemble || self.is_serving()) {
                 // Whoever waits for this has given up only if the process is about to end.
                 let _ = up.take().map(|up| up.send(()));
             }
@@ -269,7 +308,14 @@ impl Executor {
             Source::Tick => {
                 turn.ticker.hear();
                 turn.ticked = true;
-                self.on_tick(now);
+                self.on_tick(turn, now);
+            }
+            Source::Names | Source::PeerPort { .. } | Source::Peer { .. } => {
+                let Some(seat) = &mut self.core else { return };
+                if let Some(peers) = &mut seat.peers {
+                    peers.on_event(&turn.set, event.source, event.flags, now.mono);
+                }
+                seat.hear_peers(now);
             }
             Source::Listener => self.on_clients(turn, now),
             Source::Signal => self.on_signal(turn),
@@ -331,11 +377,18 @@ impl Executor {
         }
     }
 
-    fn on_tick(&mut self, now: Now) {
+    fn on_tick(&mut self, turn: &Turn, now: Now) {
         if let Some(seat) = &mut self.shard {
             seat.shard.step(now, ShardInput::Tick, &mut seat.out);
         }
         if let Some(seat) = &mut self.core {
+            if let Some(peers) = &mut seat.peers {
+                peers.tick(&turn.set, now.mono);
+                if let Some(reason) = peers.fatal(now.mono) {
+                    halt(&reason);
+                }
+            }
+            seat.hear_peers(now);
             seat.core.step(now, CoreInput::Tick, &mut seat.out);
         }
     }
@@ -511,6 +564,8 @@ impl Executor {
         if let Some(reason) = &seat.out.halt {
             halt(reason);
         }
+        // First: what is on its way to others takes longer than the own disk.
+        seat.serve_peers(&turn.set, now);
         if !seat.out.disk.is_empty() {
             seat.out.disk.drain(..).for_each(|op| seat.disk.submit(op));
             seat.disk.flush();
@@ -535,7 +590,7 @@ impl Executor {
                 turn.outgoing.ring[number] = true;
             }
         }
-        busy
+        busy | seat.hear_peers(now)
     }
 
     /// Carries out what the shard wants of its sockets. True if that changed anything.

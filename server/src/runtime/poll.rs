@@ -31,6 +31,20 @@ pub(crate) enum Source {
     Listener,
     /// The operator wants an end.
     Signal,
+    /// A fellow server's name was resolved.
+    Names,
+    /// A fellow server connects to one of our ports.
+    PeerPort {
+        /// Which, in the order opened.
+        number: u32,
+    },
+    /// A connection with a fellow server, likewise.
+    Peer {
+        /// Index in the table of such connections.
+        slot: u32,
+        /// Tells a reused slot from the one the event was meant for.
+        generation: u32,
+    },
     /// A client's socket, by slot and the low 24 bits of its generation.
     Socket {
         /// Index in the shard's table.
@@ -51,6 +65,11 @@ impl Source {
             Source::Tick => 3 << 56,
             Source::Listener => 4 << 56,
             Source::Signal => 5 << 56,
+            Source::Names => 6 << 56,
+            Source::PeerPort { number } => 7 << 56 | u64::from(number),
+            Source::Peer { slot, generation } => {
+                8 << 56 | u64::from(generation & Source::GENERATION_MASK) << 32 | u64::from(slot)
+            }
             Source::Socket { slot, generation } => {
                 u64::from(generation & Source::GENERATION_MASK) << 32 | u64::from(slot)
             }
@@ -64,6 +83,12 @@ impl Source {
             3 => Source::Tick,
             4 => Source::Listener,
             5 => Source::Signal,
+            6 => Source::Names,
+            7 => Source::PeerPort { number: word as u32 },
+            8 => Source::Peer {
+                slot: word as u32,
+                generation: (word >> 32) as u32 & Source::GENERATION_MASK,
+            },
             _ => Source::Socket {
                 slot: word as u32,
                 generation: (word >> 32) as u32 & Source::GENERATION_MASK,
@@ -125,7 +150,12 @@ impl PollSet {
         self.take_within(EpollTimeout::NONE, events)
     }
 
-    fn take_within(&mut self, most: EpollTimeout, events: &mut Vec<Event>) -> io::Result<()> {
+    /// Appends what is ready within this time.
+    pub(crate) fn take_within(
+        &mut self,
+        most: EpollTimeout,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
         let count = match self.epoll.wait(&mut self.buffer, most) {
             Ok(count) => count,
             Err(nix::errno::Errno::EINTR) => 0,
@@ -210,7 +240,11 @@ mod tests {
     fn sources_survive_packing() {
         let sockets = [(0, 0), (7, 1), (u32::MAX, Source::GENERATION_MASK)];
         let sockets = sockets.map(|(slot, generation)| Source::Socket { slot, generation });
+        let peers = [(0, 0), (u32::MAX, Source::GENERATION_MASK)];
+        let peers = peers.map(|(slot, generation)| Source::Peer { slot, generation });
+        let ports = [0, u32::MAX].map(|number| Source::PeerPort { number });
         let others = [Source::Mail, Source::Disk, Source::Tick, Source::Listener, Source::Signal];
+        let others = others.into_iter().chain([Source::Names]).chain(peers).chain(ports);
         for source in sockets.into_iter().chain(others) {
             assert_eq!(Source::unpack(source.pack()), source);
         }

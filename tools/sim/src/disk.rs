@@ -45,6 +45,8 @@ struct InFlight {
 pub struct SimDisk {
     segments: BTreeMap<SegmentId, Vec<u8>>,
     snapshots: BTreeMap<Zxid, Vec<u8>>,
+    /// Received states that were not adopted.
+    incoming: BTreeMap<Zxid, Vec<u8>>,
     small: BTreeMap<SmallFile, Vec<u8>>,
     in_flight: Vec<InFlight>,
     /// Written since the last sync of the data.
@@ -70,6 +72,7 @@ impl SimDisk {
         SimDisk {
             segments: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            incoming: BTreeMap::new(),
             small: BTreeMap::new(),
             in_flight: Vec::new(),
             unsynced: Vec::new(),
@@ -146,7 +149,7 @@ impl SimDisk {
         }
         let flight = self.in_flight.remove(ready[self.dice.index(ready.len())]);
         let version = match &flight.op {
-            DiskOp::WriteSnapshot { version, .. } => Some(version.clone()),
+            DiskOp::WriteSnapshot { version, incoming: false, .. } => Some(version.clone()),
             _ => None,
         };
         let done = self.finish(flight.op, now, options, faults);
@@ -193,16 +196,21 @@ impl SimDisk {
                 self.segments.remove(&segment);
                 (token, Ok(DiskFact::Done))
             }
-            DiskOp::WriteSnapshot { token, version } => {
+            DiskOp::WriteSnapshot { token, version, incoming } => {
                 if self.full_until > now {
                     (token, fault("write snapshot", true))
                 } else {
-                    let zxid = version.zxid();
-                    let bytes = write_snapshot(version);
-                    let fact = DiskFact::SnapshotWritten { bytes: bytes.len() as u64 };
-                    self.snapshots.insert(zxid, bytes);
-                    (token, Ok(fact))
+                    let bytes = self.name_snapshot(version, incoming);
+                    (token, Ok(DiskFact::SnapshotWritten { bytes }))
                 }
+            }
+            DiskOp::AdoptSnapshot { token, zxid } => {
+                self.adopt(zxid);
+                (token, Ok(DiskFact::Done))
+            }
+            DiskOp::RemoveIncoming { token, zxid } => {
+                self.incoming.remove(&zxid);
+                (token, Ok(DiskFact::Done))
             }
             DiskOp::RemoveSnapshot { token, zxid } => {
                 self.snapshots.remove(&zxid);
@@ -222,6 +230,22 @@ impl SimDisk {
             }
         };
         DiskDone { token, result }
+    }
+
+    /// Under its name a snapshot is whole. Returns its size.
+    fn name_snapshot(&mut self, version: engine::Version, incoming: bool) -> u64 {
+        let zxid = version.zxid();
+        let file = write_snapshot(version);
+        let bytes = file.len() as u64;
+        let named = if incoming { &mut self.incoming } else { &mut self.snapshots };
+        named.insert(zxid, file);
+        bytes
+    }
+
+    fn adopt(&mut self, zxid: Zxid) {
+        if let Some(file) = self.incoming.remove(&zxid) {
+            self.snapshots.insert(zxid, file);
+        }
     }
 
     fn write(&mut self, segment: SegmentId, at: usize, data: &[u8]) {
@@ -290,10 +314,20 @@ impl SimDisk {
                         self.snapshots.remove(&zxid);
                     }
                 }
-                // Under its name it is whole; a temporary name vanishes.
-                DiskOp::WriteSnapshot { version, .. } => {
+                DiskOp::AdoptSnapshot { zxid, .. } => {
+                    if self.dice.per_mille(500) {
+                        self.adopt(zxid);
+                    }
+                }
+                DiskOp::RemoveIncoming { zxid, .. } => {
+                    if self.dice.per_mille(500) {
+                        self.incoming.remove(&zxid);
+                    }
+                }
+                // A temporary name vanishes.
+                DiskOp::WriteSnapshot { version, incoming, .. } => {
                     if self.dice.per_mille(200) {
-                        self.snapshots.insert(version.zxid(), write_snapshot(version));
+                        self.name_snapshot(version, incoming);
                     }
                 }
                 // The one or the other, whole.
@@ -362,6 +396,9 @@ impl SimDisk {
         DiskImage {
             snapshots: self.snapshots.iter().map(|(zxid, file)| (*zxid, image(file))).collect(),
             segments: self.segments.iter().map(|(id, file)| (*id, image(file))).collect(),
+            incoming: self.incoming.iter().map(|(zxid, file)| (*zxid, image(file))).collect(),
+            epochs: [SmallFile::EpochA, SmallFile::EpochB]
+                .map(|file| self.small.get(&file).cloned()),
         }
     }
 

@@ -90,6 +90,8 @@ pub struct Options {
     pub observers: usize,
     /// The ensemble's unit of time, ms.
     pub peer_tick_ms: u64,
+    /// A leader whose log write takes longer gives way, ms; 0: never.
+    pub disk_hang_ms: u64,
     /// Transactions that members keep in memory for those who come back.
     pub retained: usize,
     /// Longest way between two servers, us; each connection has its own.
@@ -180,6 +182,7 @@ impl Options {
             servers: 1,
             observers: 0,
             peer_tick_ms: 200,
+            disk_hang_ms: 0,
             retained: 1000,
             peer_delay_us: 1000,
             peer_slow: 0,
@@ -212,6 +215,7 @@ impl Options {
         let often = |dice: &mut Dice, of: &[u32]| *dice.pick(of);
         self.observers = *dice.pick(&[0, 0, 1, 2]);
         self.peer_tick_ms = *dice.pick(&[50, 200]);
+        self.disk_hang_ms = *dice.pick(&[0, 1000]);
         self.retained = *dice.pick(&[2, 20, 1000]);
         self.peer_delay_us = *dice.pick(&[100, 2000, 20_000]);
         self.peer_slow = often(dice, &[0, 0, 100]);
@@ -277,6 +281,7 @@ impl Options {
             "servers" => self.servers = value as usize,
             "observers" => self.observers = value as usize,
             "peer_tick_ms" => self.peer_tick_ms = value,
+            "disk_hang_ms" => self.disk_hang_ms = value,
             "retained" => self.retained = value as usize,
             "peer_delay_us" => self.peer_delay_us = value,
             "peer_slow" => self.peer_slow = value as u32,

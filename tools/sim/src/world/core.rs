@@ -72,7 +72,7 @@ impl World {
             return Ok(());
         }
         let file: engine::recover::Image = std::sync::Arc::new(file.clone());
-        let image = DiskImage { snapshots: vec![(zxid, file)], segments: Vec::new() };
+        let image = DiskImage { snapshots: vec![(zxid, file)], ..DiskImage::default() };
         match node::replay(&image, &self.options) {
             Ok(loaded) => {
                 self.see(&Seen::Rebuilt { from: version, rebuilt: &loaded, how: "from a snapshot" })
@@ -133,8 +133,8 @@ impl World {
         }
         let Some(process) = &mut self.nodes[at].process else { return Ok(()) };
         for (shard, message) in out.to_shards {
-            if let ToShard::Serving(serves) = &message {
-                self.history.seats[at].serves = *serves;
+            if let ToShard::Serving { serving, .. } = &message {
+                self.history.seats[at].serves = *serving;
             }
             process.shards[usize::from(shard.0)].to_shard.push_back(message);
         }
@@ -148,6 +148,12 @@ impl World {
             let words = format!("{published:?} in {} segments", batch.segments.len());
             self.note_at(at, "core", "publish", &words);
             self.see(&Seen::Published { node: at, batch: &batch })?;
+        }
+        let node = &mut self.nodes[at];
+        if let Some(due) = node.due(self.now)
+            && let Some(process) = &mut node.process
+        {
+            process.tick_at = process.tick_at.min(due);
         }
         for order in out.peers {
             self.peer_order(at, order)?;
