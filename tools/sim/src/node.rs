@@ -84,8 +84,8 @@ pub struct Node {
 
 /// What a start yields.
 pub enum Started {
-    /// It runs, from this version.
-    Running(Version),
+    /// It runs: what its disk holds, and what its shards begin with.
+    Running(Version, Version),
     /// Its disk cannot be trusted.
     Refused(RecoverError),
     /// Its disk could not be read; it is started again later.
@@ -195,7 +195,7 @@ impl Node {
             })
             .collect();
         self.process = Some(Process { core, shards, listener, core_dirty: true, tick_at: true_ns });
-        Started::Running(version)
+        Started::Running(version, first)
     }
 }
 

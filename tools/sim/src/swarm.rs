@@ -4,7 +4,7 @@
 use crate::dice::Dice;
 
 /// Whether the core takes part in ensembles: until it does, every world has one server.
-pub const CORE_JOINS: bool = false;
+pub const CORE_JOINS: bool = true;
 /// Keeps what is drawn for ensembles apart from everything else.
 const ENSEMBLES: u64 = 0x656e_7365_6d62_6c65;
 

@@ -28,7 +28,7 @@ impl World {
                 }
                 Err(self.violation("recovers_after_crash", error.to_string()))
             }
-            Started::Running(version) => {
+            Started::Running(version, first) => {
                 self.note_at(at, "node", "started", &format!("{version:?}"));
                 self.peers.start(at);
                 if self.nodes[at].disk.damaged() && version.zxid() < published_before {
@@ -38,7 +38,12 @@ impl World {
                     return Ok(());
                 }
                 self.history.recover(at, &version);
-                let seen = Seen::Recovered { node: at, version: &version, published_before };
+                let seen = Seen::Recovered {
+                    node: at,
+                    version: &version,
+                    first: &first,
+                    published_before,
+                };
                 self.see(&seen)?;
                 self.replay_without_newest(at, &version)?;
                 self.core_outputs(at, out)
