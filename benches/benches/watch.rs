@@ -107,6 +107,7 @@ fn serve(sessions: u32, ask: &Request<'_>) -> Served {
         digest_scheme: true,
         sasl_expected: false,
         skip_acl: false,
+        outstanding_max: 1000,
         sessionless_ms: 10_000,
         version_text: String::new(),
         envi_text: String::new(),

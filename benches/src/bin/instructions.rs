@@ -198,6 +198,7 @@ fn shard_config() -> ShardConfig {
         digest_scheme: true,
         sasl_expected: false,
         skip_acl: false,
+        outstanding_max: 1000,
         sessionless_ms: 10_000,
         version_text: String::new(),
         envi_text: String::new(),

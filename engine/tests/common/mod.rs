@@ -33,7 +33,7 @@ impl Dice {
 }
 
 /// What is on the platter, and what was asked for but not completed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct MemoryDisk {
     pub segments: BTreeMap<SegmentId, Vec<u8>>,
     pub snapshots: BTreeMap<Zxid, Vec<u8>>,
@@ -138,8 +138,9 @@ impl MemoryDisk {
                         }
                     }
                 }
-                DiskOp::WriteSnapshot { .. } => {}
-                DiskOp::PrepareSegment { .. }
+                // Under its name a snapshot is whole; a temporary name vanishes.
+                DiskOp::WriteSnapshot { .. }
+                | DiskOp::PrepareSegment { .. }
                 | DiskOp::RemoveSegment { .. }
                 | DiskOp::RemoveSnapshot { .. }
                 | DiskOp::AdoptSnapshot { .. }

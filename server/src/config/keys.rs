@@ -61,7 +61,6 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("follower.", PEERS),
     ("forward_learner_requests_to_commit_processor_disabled", PEERS),
     ("fsync.warningthresholdms", Missing("slow log writes are measured, not logged, so far")),
-    ("globalOutstandingLimit", Inside("requests are bounded per connection and per shard")),
     ("intBufferStartingSizeBytes", Inside("concerns Java's buffers")),
     ("IPAuthenticationProvider.usexforwardedfor", ADMIN),
     ("jmx.", Inside("there is no JMX")),

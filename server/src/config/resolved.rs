@@ -16,7 +16,7 @@ use crate::limits::{LOG_WRITES_MAX, SESSIONS_MAX};
 /// What `srvr` and `envi` say. Clients and tools take the first x.y.z for the version of
 /// ZooKeeper's protocol, and parse a date behind it.
 const VERSION: &str =
-    concat!("3.9.5-ringkeeper-", env!("CARGO_PKG_VERSION"), ", built on 2026-01-01 00:00 UTC");
+    concat!("3.9.5-ringkeeper-", env!("CARGO_PKG_VERSION"), ", built on ", env!("RINGKEEPER_DATE"));
 /// Largest request frame unless configured (client-protocol 1.1).
 const FRAME_BYTES: usize = 1_048_575;
 /// Four-letter words that anybody may use unless configured: those that change nothing, reveal
@@ -137,6 +137,9 @@ pub struct Resolved {
     pub words: Option<Vec<[u8; 4]>>,
     /// Digest id that is also super.
     pub super_digest: Option<Vec<u8>>,
+    /// Unanswered requests of the whole server beyond which connections that have one are not read
+    /// from; None: what each shard has credit for.
+    pub outstanding_max: Option<usize>,
     /// A connection without a session is closed after this long, ms.
     pub sessionless_ms: u64,
     /// Session passwords by ZooKeeper's formula.
@@ -304,6 +307,10 @@ impl Resolver<'_> {
             frame_bytes_max: frame,
             words: self.words(),
             super_digest: cfg.super_digest.clone().map(String::into_bytes),
+            outstanding_max: cfg.outstanding_max.map(|wanted| {
+                let bounds = [1, limit[1]];
+                self.within("globalOutstandingLimit", Some(wanted), bounds, 1) as usize
+            }),
             sessionless_ms: self.within(
                 "nio.sessionlessCnxnTimeout",
                 cfg.sessionless_ms,

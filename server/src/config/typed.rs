@@ -87,6 +87,8 @@ pub struct ZooCfg {
     pub container_per_minute: Option<i64>,
     /// `znode.container.maxNeverUsedIntervalMs`
     pub container_never_used_ms: Option<i64>,
+    /// `globalOutstandingLimit`
+    pub outstanding_max: Option<i64>,
     /// `nio.sessionlessCnxnTimeout`, ms
     pub sessionless_ms: Option<i64>,
     /// What concerns the other servers.
@@ -238,6 +240,7 @@ impl ZooCfg {
             container_check_ms: reader.number("znode.container.checkIntervalMs"),
             container_per_minute: reader.number("znode.container.maxPerMinute"),
             container_never_used_ms: reader.number("znode.container.maxNeverUsedIntervalMs"),
+            outstanding_max: reader.java_number("globalOutstandingLimit"),
             sessionless_ms: reader.number("nio.sessionlessCnxnTimeout"),
             ensemble: EnsembleKeys::take(&mut reader),
             shards: reader.number("ringkeeper.shards"),

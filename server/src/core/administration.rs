@@ -9,7 +9,7 @@ use super::queries::Complete;
 use super::{Core, CoreOutputs};
 use crate::admin::four_letter::{self, NOT_SERVING, Word};
 use crate::admin::metrics::{CoreMetrics, Summary};
-use crate::admin::{CoreFacts, SessionSet};
+use crate::admin::{CoreFacts, HostFacts, SessionSet};
 use crate::link::{ConnId, Query, ShardId, ShardReport, ToShard};
 
 /// Zxids between two digests kept, and digests kept (`hash`).
@@ -26,6 +26,8 @@ pub(super) struct Observed {
     write_ms: Summary,
     /// Transactions (proposed, committed) when the counters were last reset.
     base: (u64, u64),
+    /// Connections rejected then.
+    rejected_base: u64,
 }
 
 impl Observed {
@@ -109,6 +111,7 @@ impl Core {
         let digests = self.pipeline.digests();
         let session_sets =
             if query.word == Word::Dump { self.session_sets(now) } else { Vec::new() };
+        let rejected = self.host.connections_rejected.saturating_sub(self.observed.rejected_base);
         let facts = CoreFacts {
             version_text: &self.config.version_text,
             conf_text: &self.config.conf_text,
@@ -118,12 +121,13 @@ impl Core {
             session_sets,
             session_count: self.pipeline.version().tables().sessions.len() as u64,
             digests: &digests,
-            host: self.host,
+            host: HostFacts { connections_rejected: rejected, ..self.host },
             measured: self.measured(),
         };
         tell(query.conn, four_letter::text(query.word, &facts, &query.reports), out);
         if query.word == Word::Srst {
             self.observed.base = self.pipeline.counts();
+            self.observed.rejected_base = self.host.connections_rejected;
             self.pipeline.reset_batch_sizes();
             self.retention.reset_counts();
             self.observed.expired = 0;

@@ -466,6 +466,10 @@ impl Core {
             return true;
         }
         let op = match decode_write(opcode, body) {
+            _ if opcode == OpCode::CreateSession.code() => match Reader::new(body).int() {
+                Ok(timeout_ms) => Op::CreateSession { timeout_ms },
+                Err(_) => Op::Refused(ErrorCode::MarshallingError),
+            },
             Ok(Op::DeleteContainer { .. }) => Op::Refused(ErrorCode::Unimplemented),
             Ok(op) => op,
             Err(refusal) => Op::Refused(refusal.code()),

@@ -7,6 +7,7 @@ use replication::Input;
 
 use super::pipeline::Finding;
 use super::rebuild::Rebuild;
+use super::retention::LastSnapshot;
 use super::{Core, CoreOutputs};
 use crate::limits::EXPIRED_PER_TICK_MAX;
 
@@ -54,17 +55,38 @@ impl Core {
     fn take_snapshot(&mut self, now: Now, out: &mut CoreOutputs) {
         let (zxid, (_, committed)) = (self.pipeline.version().zxid(), self.pipeline.counts());
         let bytes = self.pipeline.log().bytes_since_snapshot();
-        let due = self.retention.is_due(now.mono, zxid, committed, bytes);
-        if self.stopping
-            || self.pipeline.rebuild.is_installing()
-            || !(due || self.would_make_space(now, zxid))
-        {
-            return;
+        let state_bytes = self.pipeline.version().data_bytes();
+        let due = self.retention.is_due(now.mono, zxid, committed, bytes, state_bytes);
+        let free = !self.stopping && !self.pipeline.rebuild.is_installing();
+        if free && (due || self.would_make_space(now, zxid)) {
+            self.begin_snapshot(now, out);
         }
+    }
+
+    fn begin_snapshot(&mut self, now: Now, out: &mut CoreOutputs) {
+        let version = self.pipeline.version().clone();
+        let (zxid, (_, committed)) = (version.zxid(), self.pipeline.counts());
         let token = self.token();
         self.retention.begin(token, zxid, committed, now.mono);
-        let version = self.pipeline.version().clone();
         out.disk.push(DiskOp::WriteSnapshot { token, version, incoming: false });
+    }
+
+    /// True if a clean stop, everything accepted being durable, waits for a snapshot that spares
+    /// the next start a long replay.
+    pub(super) fn awaits_last_snapshot(&mut self, now: Now, out: &mut CoreOutputs) -> bool {
+        if self.space.refuses_writes() {
+            return false;
+        }
+        let (zxid, (_, committed)) = (self.pipeline.version().zxid(), self.pipeline.counts());
+        let state_bytes = self.pipeline.version().data_bytes();
+        match self.retention.before_stop(now.mono, zxid, committed, state_bytes) {
+            LastSnapshot::None => false,
+            LastSnapshot::Wait => true,
+            LastSnapshot::Begin => {
+                self.begin_snapshot(now, out);
+                true
+            }
+        }
     }
 
     /// True if it is the log itself that fills the disk, and a snapshot could take its place.

@@ -214,8 +214,12 @@ impl Core {
         self.pipeline.wake(out);
         self.track_born(now);
         self.observed.log_writes(out, now.mono);
-        if self.stopping && !self.stopped && (self.is_drained() || self.pipeline.is_stuck()) {
-            if self.pipeline.is_stuck() {
+        let stuck = self.pipeline.is_stuck();
+        if self.stopping
+            && !self.stopped
+            && (stuck || (self.is_drained() && !self.awaits_last_snapshot(now, out)))
+        {
+            if stuck {
                 tracing::warn!("no space for the last writes; they were not acknowledged");
             }
             self.stopped = true;

@@ -9,6 +9,22 @@ use crate::admin::metrics::Summary;
 
 /// After a snapshot failed for lack of space, the next attempt.
 const RETRY: Duration = Duration::from_secs(90);
+/// A restart replays the log's tail, at some 5 us an entry. Before `snapCount` is reached, a tail
+/// of this part of it is cut off already if that is cheap. Not below the entries that a restart
+/// replays unnoticed.
+const EARLY_PART: u64 = 5;
+const EARLY_ENTRIES_MIN: u64 = 20_000;
+/// Cheap: the state is no larger than so many times the log that it replaces, and writing
+/// snapshots takes no more than this part of the time.
+const EARLY_STATE_FACTOR: u64 = 8;
+const EARLY_REST_FACTOR: u32 = 20;
+/// A clean stop writes a snapshot if the tail is as long as this, or this part of `snapCount`, and
+/// the state such that it takes no more than a few seconds.
+const STOP_ENTRIES_MAX: u64 = 20_000;
+const STOP_PART: u64 = 4;
+const STOP_STATE_BYTES_MAX: u64 = 1 << 30;
+/// A clean stop waits no longer than this for it.
+const STOP_WAIT_MAX: Duration = Duration::from_secs(5);
 
 struct Writing {
     token: DiskToken,
@@ -16,6 +32,17 @@ struct Writing {
     started: Mono,
     /// The history it belongs to is gone.
     void: bool,
+}
+
+/// What a clean stop does about the tail of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum LastSnapshot {
+    /// Nothing, or nothing any more.
+    None,
+    /// A snapshot should be begun.
+    Begin,
+    /// One is being written.
+    Wait,
 }
 
 /// What to do after a snapshot was written.
@@ -39,6 +66,10 @@ pub(super) struct Retention {
     committed_then: u64,
     writing: Option<Writing>,
     not_before: Mono,
+    /// None is written early before this.
+    resting_until: Mono,
+    /// A clean stop waits no longer than this.
+    stop_by: Option<Mono>,
     /// Taken, failed, and how long they took, ms.
     pub(super) taken: u64,
     pub(super) failed: u64,
@@ -63,20 +94,67 @@ impl Retention {
             committed_then: 0,
             writing: None,
             not_before: Mono(0),
+            resting_until: Mono(0),
+            stop_by: None,
             taken: 0,
             failed: 0,
             duration_ms: Summary::default(),
         }
     }
 
-    /// True if a snapshot of the state at `zxid` should be begun.
-    pub(super) fn is_due(&self, now: Mono, zxid: Zxid, committed: u64, bytes: u64) -> bool {
-        let entries = self.replayed + committed.saturating_sub(self.committed_then);
+    /// Entries that a restart would replay.
+    fn tail(&self, committed: u64) -> u64 {
+        self.replayed + committed.saturating_sub(self.committed_then)
+    }
+
+    /// True if a snapshot at `zxid` could be written and would be a new one.
+    fn is_possible(&self, now: Mono, zxid: Zxid) -> bool {
         self.writing.is_none()
             && now >= self.not_before
             && self.snapshots.last().is_none_or(|&last| last < zxid)
+    }
+
+    /// True if a snapshot of the state at `zxid`, of about `state_bytes`, should be begun. `bytes`
+    /// of entries lie behind the last one.
+    pub(super) fn is_due(
+        &self,
+        now: Mono,
+        zxid: Zxid,
+        committed: u64,
+        bytes: u64,
+        state_bytes: u64,
+    ) -> bool {
+        let entries = self.tail(committed);
+        let early = entries >= (self.entries_max / EARLY_PART).max(EARLY_ENTRIES_MIN)
+            && bytes.saturating_mul(EARLY_STATE_FACTOR) >= state_bytes
+            && now >= self.resting_until;
+        self.is_possible(now, zxid)
             && entries > 0
-            && (entries >= self.entries_max || bytes >= self.bytes_max)
+            && (entries >= self.entries_max || bytes >= self.bytes_max || early)
+    }
+
+    /// What to do before a clean stop at `zxid`, so that the next start is quick.
+    pub(super) fn before_stop(
+        &mut self,
+        now: Mono,
+        zxid: Zxid,
+        committed: u64,
+        state_bytes: u64,
+    ) -> LastSnapshot {
+        let limit = *self.stop_by.get_or_insert(now + STOP_WAIT_MAX);
+        let worth = STOP_ENTRIES_MAX.min(self.entries_max / STOP_PART).max(1);
+        if now >= limit {
+            LastSnapshot::None
+        } else if self.writing.is_some() {
+            LastSnapshot::Wait
+        } else if self.is_possible(now, zxid)
+            && self.tail(committed) >= worth
+            && state_bytes <= STOP_STATE_BYTES_MAX
+        {
+            LastSnapshot::Begin
+        } else {
+            LastSnapshot::None
+        }
     }
 
     /// True if, space being short, a snapshot now would free more than it takes: `log_bytes` of
@@ -88,10 +166,7 @@ impl Retention {
         log_bytes: u64,
         state_bytes: u64,
     ) -> bool {
-        self.writing.is_none()
-            && now >= self.not_before
-            && self.snapshots.last().is_none_or(|&last| last < zxid)
-            && log_bytes > state_bytes
+        self.is_possible(now, zxid) && log_bytes > state_bytes
     }
 
     /// A snapshot is being written.
@@ -115,7 +190,9 @@ impl Retention {
             return Retired { snapshots: vec![writing.zxid], log: Zxid::ZERO };
         }
         self.taken += 1;
-        self.duration_ms.record(now.since(writing.started).as_millis() as u64);
+        let duration = now.since(writing.started);
+        self.duration_ms.record(duration.as_millis() as u64);
+        self.resting_until = now + duration * EARLY_REST_FACTOR;
         if self.snapshots.last() != Some(&writing.zxid) {
             self.snapshots.push(writing.zxid);
         }
@@ -191,13 +268,53 @@ mod tests {
     fn entries_or_bytes_make_a_snapshot_due() {
         let now = Mono(0);
         let mut retention = Retention::new(10, 1000, 3, vec![], 4);
-        assert!(!retention.is_due(now, Zxid(9), 5, 0));
-        assert!(retention.is_due(now, Zxid(10), 6, 0), "replayed entries count");
-        assert!(retention.is_due(now, Zxid(9), 5, 1000));
+        assert!(!retention.is_due(now, Zxid(9), 5, 0, 0));
+        assert!(retention.is_due(now, Zxid(10), 6, 0, 0), "replayed entries count");
+        assert!(retention.is_due(now, Zxid(9), 5, 1000, 0));
         retention.begin(DiskToken(3), Zxid(10), 6, now);
-        assert!(!retention.is_due(now, Zxid(99), 99, 9999), "one at a time");
+        assert!(!retention.is_due(now, Zxid(99), 99, 9999, 0), "one at a time");
         retention.failed(now);
-        assert!(!retention.is_due(now + RETRY / 2, Zxid(99), 99, 9999));
-        assert!(retention.is_due(now + RETRY, Zxid(11), 7, 0));
+        assert!(!retention.is_due(now + RETRY / 2, Zxid(99), 99, 9999, 0));
+        assert!(retention.is_due(now + RETRY, Zxid(11), 7, 0, 0));
+    }
+
+    /// A tail that a restart would feel is cut off early, unless that costs the disk more than it
+    /// is worth or would keep it busy.
+    #[test]
+    fn a_cheap_snapshot_is_due_early() {
+        let mut retention = Retention::new(500_000, u64::MAX, 3, vec![], 0);
+        let due = |retention: &Retention, now, entries, bytes, state| {
+            retention.is_due(now, Zxid(entries as i64), entries, bytes, state)
+        };
+        let start = Mono::from_millis(1_000);
+        assert!(!due(&retention, start, 99_999, 20_000_000, 160_000_000));
+        assert!(due(&retention, start, 100_000, 20_000_000, 160_000_000));
+        assert!(!due(&retention, start, 100_000, 20_000_000, 170_000_000), "a large state");
+        assert!(due(&retention, start, 500_000, 20_000_000, 170_000_000), "snapCount");
+        retention.begin(DiskToken(1), Zxid(100_000), 100_000, start);
+        let end = start + Duration::from_millis(500);
+        retention.written(end, false);
+        let rested = end + Duration::from_millis(500) * EARLY_REST_FACTOR;
+        assert!(!due(&retention, rested + Duration::ZERO, 199_999, 20_000_000, 0));
+        assert!(!due(&retention, end + Duration::from_secs(5), 200_000, 20_000_000, 0));
+        assert!(due(&retention, rested, 200_000, 20_000_000, 0));
+        let wanted = Retention::new(50_000, u64::MAX, 3, vec![], 0);
+        assert!(!due(&wanted, start, 19_999, 20_000_000, 0), "nobody feels so few");
+    }
+
+    #[test]
+    fn a_clean_stop_cuts_a_long_tail_off() {
+        let mut retention = Retention::new(500_000, u64::MAX, 3, vec![Zxid(7)], 15_000);
+        let now = Mono(0);
+        assert_eq!(retention.before_stop(now, Zxid(8), 4_999, 0), LastSnapshot::None);
+        assert_eq!(retention.before_stop(now, Zxid(8), 5_000, 2 << 30), LastSnapshot::None);
+        assert_eq!(retention.before_stop(now, Zxid(7), 5_000, 0), LastSnapshot::None);
+        assert_eq!(retention.before_stop(now, Zxid(8), 5_000, 1 << 30), LastSnapshot::Begin);
+        retention.begin(DiskToken(1), Zxid(8), 5_000, now);
+        assert_eq!(retention.before_stop(now, Zxid(8), 5_000, 0), LastSnapshot::Wait);
+        let late = now + STOP_WAIT_MAX;
+        assert_eq!(retention.before_stop(late, Zxid(8), 5_000, 0), LastSnapshot::None);
+        retention.written(now, false);
+        assert_eq!(retention.before_stop(now, Zxid(8), 5_000, 0), LastSnapshot::None);
     }
 }

@@ -486,6 +486,24 @@ fn stopping_waits_for_what_was_taken_and_takes_nothing_more() {
     assert!(!bench.exists("/b"));
 }
 
+/// The next start would replay what is not in a snapshot, so a stop writes one that is worth it.
+#[test]
+fn stopping_waits_for_a_snapshot_of_a_long_tail() {
+    let mut bench = Bench::with(CoreConfig { snapshot_entries: 16, ..config() }, 64);
+    let client = conn(0, 1);
+    let (session, _) = bench.connect(client);
+    for (xid, path) in ["/a", "/b", "/c"].into_iter().enumerate() {
+        bench.submit(client, session, &[(xid as i32, create(path, PERSISTENT))]);
+        bench.settle();
+    }
+    let is_snapshot = |op: &DiskOp| matches!(op, DiskOp::WriteSnapshot { .. });
+    assert!(!bench.disk.ordered.iter().any(is_snapshot), "a quarter of 16 is 4 with the session");
+    bench.turn(CoreInput::Stop);
+    assert!(!bench.out.stopped && bench.disk.ordered.iter().any(is_snapshot));
+    assert!(bench.complete(is_snapshot));
+    assert!(bench.out.stopped);
+}
+
 /// What was taken before the log found the disk full waits for space. A stop does not: nobody was
 /// told that it is done.
 #[test]
@@ -688,6 +706,17 @@ fn questions_are_answered_when_every_shard_has_reported() {
         answer(&mut bench),
         "clientPort=1\ndataDir=/d\ndataDirSize=5\ndataLogDir=/l\ndataLogSize=6\ntickTime=2000\n"
     );
+    let mut gathered = |word| {
+        bench.say(1, ask(word));
+        let told = bench.told();
+        let [(_, ToShard::Report { number, .. }), _] = told[..] else { panic!("{told:?}") };
+        for shard in 0..2 {
+            bench.say(shard, ToCore::Report { number, report: Box::default() });
+        }
+        answer(&mut bench)
+    };
+    assert_eq!(gathered(b"srst"), "Server stats reset.\n");
+    assert!(gathered(b"mntr").contains("zk_connection_rejected\t0\n"), "counted since srst");
 }
 
 /// Whoever holds a session keeps it when there is no room for another.

@@ -25,7 +25,7 @@ use crate::admission::Admission;
 use crate::config::{Host, Resolved};
 use crate::core::{Core, CoreConfig, CoreOutputs};
 use crate::feed::{Publisher, Subscriber, feed};
-use crate::limits::FEED_SLOTS;
+use crate::limits::{FEED_SLOTS, SHARD_SUBMITS_MAX};
 use crate::link::ShardId;
 use crate::shard::{Shard, ShardConfig};
 
@@ -154,7 +154,7 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
         let heart = Heart::default();
         hearts.push((name.clone(), heart.clone()));
         let shard = number.checked_sub(core_executors).map(|shard| ShardParts {
-            config: shard_config(&config, ShardId(shard as u16), &envi_text),
+            config: shard_config(&config, ShardId(shard as u16), shards, &envi_text),
             version: version.clone(),
             feed: subscribers.next().expect("one per shard"),
         });
@@ -374,7 +374,7 @@ fn core_config(
     }
 }
 
-fn shard_config(config: &Resolved, shard: ShardId, envi_text: &str) -> ShardConfig {
+fn shard_config(config: &Resolved, shard: ShardId, shards: usize, envi_text: &str) -> ShardConfig {
     ShardConfig {
         shard,
         frame_bytes_max: config.frame_bytes_max,
@@ -383,6 +383,11 @@ fn shard_config(config: &Resolved, shard: ShardId, envi_text: &str) -> ShardConf
         digest_scheme: config.settings.digest_scheme,
         sasl_expected: config.settings.sasl_scheme,
         skip_acl: config.settings.skip_acl,
+        // Each shard counts its own: a count that all share would cost every request a contended
+        // store.
+        outstanding_max: config
+            .outstanding_max
+            .map_or(SHARD_SUBMITS_MAX, |all| all.div_ceil(shards)),
         sessionless_ms: config.sessionless_ms,
         version_text: config.version_text.clone(),
         envi_text: envi_text.to_owned(),

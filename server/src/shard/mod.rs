@@ -66,6 +66,9 @@ pub struct ShardConfig {
     pub sasl_expected: bool,
     /// Access lists are not consulted.
     pub skip_acl: bool,
+    /// This shard's part of `globalOutstandingLimit`: while more requests than this wait for their
+    /// answer, connections that have one waiting are not read from.
+    pub outstanding_max: usize,
     /// Close a connection that has no session after this long, ms.
     pub sessionless_ms: u64,
     /// Version text of `srvr` and `stat`.
@@ -469,7 +472,10 @@ impl Shard {
     /// Lets connections go on that had been stopped and need not be any more.
     fn settle(&mut self, now: Now, out: &mut ShardOutputs) {
         self.feed_starved();
-        while let Some(slot) = self.recheck.pop() {
+        // In the order in which they were answered: whoever waits for room has waited longest.
+        let mut next = 0;
+        while let Some(&slot) = self.recheck.get(next) {
+            next += 1;
             let (open, blocked) = (self.is_open(slot), self.is_blocked(slot));
             let Some(conn) = self.connections.at(slot) else { continue };
             if !open || blocked || !conn.paused || conn.deaf {
@@ -483,6 +489,7 @@ impl Shard {
             self.resuming.push(id);
             self.consume_inbox(now, id, inbox, out);
         }
+        self.recheck.clear();
     }
 
     /// Consumes everything that is published.

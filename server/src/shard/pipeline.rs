@@ -148,7 +148,9 @@ pub(super) struct Credit {
     answered: u64,
     /// Unanswered writes of connections that are still here.
     live: u64,
-    /// Bytes of unanswered requests of connections that are still here.
+    /// Unanswered requests of connections that are still here, writes among them.
+    requests: usize,
+    /// Bytes of their bodies.
     bytes: usize,
 }
 
@@ -164,9 +166,22 @@ impl Credit {
         self.live
     }
 
+    /// A request waits for its answer.
+    fn take(&mut self, pending: &Pending) {
+        self.requests += 1;
+        self.bytes += pending.bytes as usize;
+    }
+
+    /// A request is answered.
+    fn give(&mut self, pending: &Pending) {
+        self.requests -= 1;
+        self.bytes -= pending.bytes as usize;
+    }
+
     /// A connection goes away with these.
     pub(super) fn give_back(&mut self, pipeline: &Pipeline) {
         self.live -= u64::from(pipeline.writes);
+        self.requests -= pipeline.len();
         self.bytes -= pipeline.bytes;
     }
 }
@@ -180,10 +195,16 @@ enum After {
 
 impl Shard {
     /// True if no further request of the connection may be looked at now.
+    ///
+    /// While more requests wait than `globalOutstandingLimit` allows, that is so for whoever has
+    /// one among them. Such a connection is looked at again when it is answered, so nobody need
+    /// keep a list, and nobody waits for the requests of others alone.
     pub(super) fn is_blocked(&mut self, slot: u32) -> bool {
+        let crowded = self.credit.requests > self.config.outstanding_max;
         let Some(conn) = self.connections.at(slot) else { return true };
         conn.outbox.len() > OUTBOX_BYTES_PAUSE
             || conn.pipeline.is_full()
+            || (crowded && conn.pipeline.len() > 0)
             || conn.pipeline.is_runnable()
     }
 
@@ -275,8 +296,9 @@ impl Shard {
             Waiting::View { body: body.into(), identities: conn.identities.clone() }
         };
         let bytes = body.len() as u32;
-        conn.pipeline.push(Pending { xid, opcode, received: now.mono, bytes, what });
-        self.credit.bytes += body.len();
+        let pending = Pending { xid, opcode, received: now.mono, bytes, what };
+        self.credit.take(&pending);
+        conn.pipeline.push(pending);
     }
 
     fn submit(&mut self, now: Now, slot: u32, header: RequestHeader, body: &[u8], echo: Box<[u8]>) {
@@ -285,7 +307,6 @@ impl Shard {
         let RequestHeader { xid, opcode } = header;
         self.credit.submitted += 1;
         self.credit.live += 1;
-        self.credit.bytes += body.len();
         let start = self.submits.bytes.len() as u32;
         self.submits.bytes.extend_from_slice(body);
         self.submits.list.push(Submit {
@@ -300,7 +321,9 @@ impl Shard {
         });
         let what = Waiting::Core { number: self.credit.submitted, echo };
         let bytes = body.len() as u32;
-        conn.pipeline.push(Pending { xid, opcode, received: now.mono, bytes, what });
+        let pending = Pending { xid, opcode, received: now.mono, bytes, what };
+        self.credit.take(&pending);
+        conn.pipeline.push(pending);
     }
 
     /// Authentication changes the connection at once, but is answered in its turn: kazoo matches
@@ -365,7 +388,9 @@ impl Shard {
             return;
         }
         let what = Waiting::Turn(ready);
-        conn.pipeline.push(Pending { xid, opcode, received: now.mono, bytes: 0, what });
+        let pending = Pending { xid, opcode, received: now.mono, bytes: 0, what };
+        self.credit.take(&pending);
+        conn.pipeline.push(pending);
     }
 
     fn stop_listening(&mut self, slot: u32) {
@@ -393,6 +418,7 @@ impl Shard {
         // Requests that wait for nothing but their turn come before it. A read cannot be here:
         // the cut put it into an earlier segment.
         while let Some(first) = conn.pipeline.pop_runnable() {
+            self.credit.give(&first);
             let Waiting::Turn(ready) = first.what else {
                 panic!("a read of {id:?} is overtaken by its own later write")
             };
@@ -401,13 +427,13 @@ impl Shard {
             self.stats.replied(ms, conn.outbox.last_bytes());
         }
         let write = conn.pipeline.pop().expect("the feed answers requests that were submitted");
+        self.credit.give(&write);
         let Waiting::Core { number, echo } = write.what else {
             panic!("the front of the queue of {id:?} waits for the feed")
         };
         assert_eq!(write.xid, xid, "the feed answers the requests of {id:?} in order");
         self.credit.answered = self.credit.answered.max(number);
         self.credit.live -= 1;
-        self.credit.bytes -= write.bytes as usize;
         let after =
             encode_outcome(write.opcode, xid, zxid, outcome, effects, &echo, conn.outbox.back());
         if conn.pipeline.queue.is_empty() {
@@ -444,7 +470,7 @@ impl Shard {
                 return;
             }
             let Some(first) = conn.pipeline.pop_runnable() else { break };
-            self.credit.bytes -= first.bytes as usize;
+            self.credit.give(&first);
             if conn.outbox.len() > OUTBOX_BYTES_MAX {
                 self.drop_slow(slot, out);
                 return;

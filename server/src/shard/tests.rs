@@ -71,6 +71,7 @@ pub(super) fn config() -> ShardConfig {
         digest_scheme: true,
         sasl_expected: false,
         skip_acl: false,
+        outstanding_max: 1000,
         sessionless_ms: 10_000,
         version_text: String::new(),
         envi_text: "Environment:\nzookeeper.version=3.9.5\n".to_owned(),

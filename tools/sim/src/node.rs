@@ -244,6 +244,7 @@ fn shard_config(index: usize) -> ShardConfig {
         digest_scheme: true,
         sasl_expected: false,
         skip_acl: false,
+        outstanding_max: 20,
         sessionless_ms: 10_000,
         version_text: "3.9.5-sim".to_owned(),
         envi_text: String::new(),

@@ -191,3 +191,62 @@ fn an_idle_session_gives_its_buffers_back() {
     let idle = world.shard.connections.get(conn).expect("it lives");
     assert_eq!((idle.inbox.capacity(), idle.outbox.capacity()), (0, 0));
 }
+
+fn sets(xids: std::ops::Range<i32>) -> Vec<u8> {
+    xids.flat_map(|xid| written(xid, &set("/", "x"))).collect()
+}
+
+fn sent_on(world: &World) -> usize {
+    world.mail.iter().map(submits).sum()
+}
+
+/// `globalOutstandingLimit` (client-protocol 7.9): beyond it whoever has a request waiting is not
+/// read from, whoever has none is; nobody gets an error, and all is answered in the end.
+#[test]
+fn beyond_the_global_limit_only_those_with_nothing_waiting_are_read_from() {
+    let mut world = World::with(ShardConfig { outstanding_max: 10, ..config() });
+    let [greedy, other, late] = [0; 3].map(|_| world.client());
+    world.bytes(other, &sets(0..1));
+    world.bytes(greedy, &sets(0..30));
+    assert_eq!(sent_on(&world), 11, "the one that exceeds it still counts");
+    assert!(world.socket(greedy).paused && !world.socket(other).paused);
+    world.bytes(other, &sets(1..2));
+    assert!(world.socket(other).paused, "it has one waiting");
+    world.bytes(late, &sets(0..2));
+    assert!(world.socket(late).paused, "the second of its requests waits");
+    assert_eq!(sent_on(&world), 12);
+    // Reads that nothing is ahead of are answered at once and wait for nobody.
+    let reader = world.client();
+    for xid in 0..50 {
+        world.ask(reader, xid, &get("/", false));
+    }
+    assert_eq!(world.frames(reader).len(), 50);
+    assert!(!world.socket(reader).paused);
+    for _ in 0..10 {
+        world.commit();
+    }
+    let answers = [greedy, other, late].map(|conn| world.frames(conn).len());
+    assert_eq!(answers, [30, 2, 2]);
+    assert!([greedy, other, late].iter().all(|&conn| !world.socket(conn).paused));
+}
+
+/// What waits behind a write counts as well, and leaves the count with its connection.
+#[test]
+fn the_share_of_a_connection_ends_with_it() {
+    let mut world = World::with(ShardConfig { outstanding_max: 10, ..config() });
+    let [greedy, other] = [0; 2].map(|_| world.client());
+    let mut bytes = sets(0..1);
+    bytes.extend((1..20).flat_map(|xid| asked(xid, &get("/", false))));
+    world.bytes(greedy, &bytes);
+    assert!(world.socket(greedy).paused);
+    world.bytes(other, &sets(0..2));
+    assert!(world.socket(other).paused);
+    world.turn(ShardInput::Closed { conn: greedy });
+    world.commit();
+    world.commit();
+    assert_eq!(world.frames(other).len(), 2);
+    world.bytes(other, &sets(2..10));
+    assert!(!world.socket(other).paused, "nobody else has anything waiting");
+    world.commit();
+    assert_eq!(world.frames(other).len(), 8);
+}
