@@ -30,7 +30,7 @@ fn story(seed: u64) -> Result<(), TestCaseError> {
     for _ in 0..60 {
         match dice.below(12) {
             0..6 => {
-                for _ in 0..1 + dice.below(12) {
+                for _ in 0..=dice.below(12) {
                     author.write(&mut dice);
                 }
                 let version = author.draft.freeze();

@@ -81,7 +81,8 @@ fn rich(dice: &mut Dice) -> Version {
     }
     let mut deep = String::new();
     for level in 0..dice.below(200) {
-        deep += &format!("/{level}");
+        deep.push('/');
+        deep.push_str(&level.to_string());
         decide(&mut author, &Op::Create(create(&deep, None)));
     }
     if dice.one_in(4) {

@@ -114,6 +114,12 @@ impl Core {
         let log: &Log = &self.pipeline.log;
         let quiet = log.durable() == log.appended();
         self.pipeline.rebuild.settle(quiet, out);
+        // An own snapshot that is being written could take the received one's name.
+        if !self.retention.is_writing()
+            && let Some(at) = self.pipeline.rebuild.resets()
+        {
+            self.pipeline.log.reset(at, &mut out.disk);
+        }
     }
 
     /// Gives up the present role; whoever leads is to begin anew with this server.
@@ -272,16 +278,18 @@ impl Core {
     }
 
     fn truncate(&mut self, to: Zxid, out: &mut CoreOutputs) {
-        tracing::info!(?to, "cutting what the leader does not have");
-        if !self.pipeline.go_back(to) {
-            // The log forgets it all the same; the next start builds the state from the rest.
-            self.pipeline.log.truncate(to, &mut out.disk);
+        let end = self.pipeline.log.truncate(to, &mut out.disk);
+        tracing::info!(?to, ?end, "cutting what the leader does not have");
+        // The log refuses to forget what a snapshot holds; the replica is told where it ends.
+        if end >= self.pipeline.head.last() {
+            return;
+        }
+        if !self.pipeline.go_back(end) {
             return self.pipeline.fail(format!(
-                "the state at {to:?} is too far back to return to without a restart"
+                "the log was cut to {end:?}, too far back for the state in memory; start again"
             ));
         }
-        self.pipeline.log.truncate(to, &mut out.disk);
-        for zxid in self.retention.cut(to) {
+        for zxid in self.retention.cut(end) {
             let token = self.token();
             out.disk.push(engine::disk::DiskOp::RemoveSnapshot { token, zxid });
         }
@@ -316,7 +324,6 @@ impl Core {
         match rebuilt {
             Rebuilt::Pending => {}
             Rebuilt::Tell(input) => self.pipeline.tell(now.mono, input),
-            Rebuilt::ResetLog(at) => self.pipeline.log.reset(at, &mut out.disk),
             Rebuilt::Installed(at) => {
                 for zxid in self.retention.replaced(at) {
                     let token = self.token();

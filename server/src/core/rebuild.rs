@@ -28,6 +28,8 @@ enum Install {
     Idle,
     /// The file is being written beside the others.
     Writing(DiskToken, Zxid),
+    /// The file is durable.
+    Written(Zxid),
     /// The log is being emptied.
     Resetting(Zxid),
     /// The file gets its place.
@@ -47,8 +49,6 @@ pub(super) enum Rebuilt {
     Pending,
     /// Tell the replica.
     Tell(Input),
-    /// The incoming snapshot is durable: reset the log to this position now.
-    ResetLog(Zxid),
     /// The received state has replaced everything: the snapshots before it may go. Tell the
     /// replica.
     Installed(Zxid),
@@ -110,6 +110,13 @@ impl Rebuild {
         out.disk.push(DiskOp::WriteSnapshot { token, version, incoming: true });
     }
 
+    /// The received state is durable: reset the log to this position now.
+    pub(super) fn resets(&mut self) -> Option<Zxid> {
+        let Install::Written(at) = self.install else { return None };
+        self.install = Install::Resetting(at);
+        Some(at)
+    }
+
     /// Saves epochs once everything before is durable.
     pub(super) fn save(&mut self, epochs: Epochs) {
         self.saving = Some(Saving { epochs, copies: None });
@@ -147,8 +154,8 @@ impl Rebuild {
             Install::Writing(token, at) if token == done.token => {
                 return match &done.result {
                     Ok(_) => {
-                        self.install = Install::Resetting(at);
-                        Rebuilt::ResetLog(at)
+                        self.install = Install::Written(at);
+                        Rebuilt::Pending
                     }
                     Err(fault) => Rebuilt::Failed(format!("a received state is lost: {fault}")),
                 };
@@ -162,6 +169,7 @@ impl Rebuild {
             }
             Install::Idle
             | Install::Writing(..)
+            | Install::Written(_)
             | Install::Resetting(_)
             | Install::Adopting(..) => {}
         }

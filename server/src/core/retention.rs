@@ -176,6 +176,11 @@ impl Retention {
         self.committed_then = committed;
     }
 
+    /// True while a snapshot is being written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.is_some()
+    }
+
     /// True if this is the snapshot being written.
     pub(super) fn is_mine(&self, token: DiskToken) -> bool {
         self.writing.as_ref().is_some_and(|writing| writing.token == token)
@@ -206,6 +211,9 @@ impl Retention {
 
     /// The history was cut after `to`: the snapshots of what lies beyond, which are void.
     pub(super) fn cut(&mut self, to: Zxid) -> Vec<Zxid> {
+        if let Some(writing) = &mut self.writing {
+            writing.void |= writing.zxid > to;
+        }
         let kept = self.snapshots.partition_point(|&zxid| zxid <= to);
         self.snapshots.split_off(kept)
     }
@@ -214,7 +222,7 @@ impl Retention {
     /// being written meanwhile is void when it is complete.
     pub(super) fn replaced(&mut self, at: Zxid) -> Vec<Zxid> {
         if let Some(writing) = &mut self.writing {
-            writing.void = writing.zxid != at;
+            writing.void |= writing.zxid != at;
         }
         self.replayed = 0;
         let mut others = std::mem::replace(&mut self.snapshots, vec![at]);

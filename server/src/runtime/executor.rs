@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine::disk::DiskDone;
-use model::Now;
+use model::{Mono, Now};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signalfd::SignalFd;
 
@@ -19,7 +19,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::mail::{Address, Mail, Mailbox};
 use super::peers::Peers;
-use super::poll::{Event, PollSet, Source, Ticker};
+use super::poll::{Alarm, Event, PollSet, Source, Ticker};
 use super::pulse::Heart;
 use super::sockets::{Got, Listener, Put, Sockets};
 use crate::admission::Admission;
@@ -30,6 +30,8 @@ use crate::shard::{Shard, ShardInput, ShardOutputs};
 
 /// Time between two ticks: also the longest that an executor goes without a turn.
 const TICK: Duration = Duration::from_millis(25);
+/// The core is not asked more often than this for a time that has come.
+const ALARM_MIN: Duration = Duration::from_millis(1);
 /// Exchanges between a shard, its core and its sockets in one turn; what is left then waits for
 /// the next turn, after everybody else had theirs.
 const ROUNDS_PER_TURN: usize = 4;
@@ -101,6 +103,8 @@ pub(crate) struct CoreSeat {
     peers: Option<Peers>,
     /// What happened there; empty between uses.
     heard: Vec<PeerEvent>,
+    /// When the alarm rings for it, if it is set.
+    awaited: Option<Mono>,
     out: CoreOutputs,
     done: Vec<DiskDone>,
     /// Shards that still read from clients.
@@ -117,7 +121,7 @@ impl CoreSeat {
         peers: Option<Peers>,
     ) -> CoreSeat {
         let (heard, done) = (Vec::new(), Vec::new());
-        CoreSeat { core, disk, peers, heard, out, done, reading: shards }
+        CoreSeat { core, disk, peers, heard, awaited: None, out, done, reading: shards }
     }
 
     /// Carries out what the core wants of its fellow servers, and writes it.
@@ -127,6 +131,21 @@ impl CoreSeat {
             peers.order(set, order, now.mono);
         }
         peers.flush(set);
+    }
+
+    /// Sets the alarm for the core, if it wants to be asked before the next tick.
+    fn await_deadline(&mut self, alarm: &Alarm, now: Now) {
+        if self.peers.is_none() {
+            return;
+        }
+        let due = self.core.next_deadline().filter(|due| due.since(now.mono) < TICK);
+        let Some(due) = due.filter(|due| Some(*due) != self.awaited) else { return };
+        let after = due.since(now.mono).max(ALARM_MIN);
+        // The descriptor is a timer and the time is one, so the kernel has no reason to refuse; and
+        // there still is the tick.
+        let set = alarm.set(after);
+        debug_assert!(set.is_ok(), "{set:?}");
+        self.awaited = Some(due);
     }
 
     /// Tells the core what happened on the connections with its fellow servers. True if anything
@@ -175,6 +194,7 @@ struct Outgoing {
 struct Turn {
     set: PollSet,
     ticker: Ticker,
+    alarm: Alarm,
     outgoing: Outgoing,
     /// glommio's reactor has work: it must run in every turn.
     reactor: bool,
@@ -214,6 +234,7 @@ impl Executor {
         let mut turn = Turn {
             set: PollSet::new()?,
             ticker: Ticker::start(TICK)?,
+            alarm: Alarm::new()?,
             outgoing: Outgoing {
                 to_core: Vec::new(),
                 to_shards: self.places.shards.iter().map(|_| Vec::new()).collect(),
@@ -228,6 +249,7 @@ impl Executor {
         let readable = EpollFlags::EPOLLIN;
         turn.set.add(&*self.mailbox.wake, Source::Mail, readable)?;
         turn.set.add(&turn.ticker, Source::Tick, readable)?;
+        turn.set.add(&turn.alarm, Source::Alarm, readable)?;
         if let Some(core) = &mut self.core {
             turn.set.add(&core.disk, Source::Disk, readable)?;
             if let Some(peers) = &mut core.peers {
@@ -309,6 +331,13 @@ impl Executor {
                 turn.ticker.hear();
                 turn.ticked = true;
                 self.on_tick(turn, now);
+            }
+            Source::Alarm => {
+                turn.alarm.hear();
+                if let Some(seat) = &mut self.core {
+                    seat.awaited = None;
+                    seat.core.step(now, CoreInput::Tick, &mut seat.out);
+                }
             }
             Source::Names | Source::PeerPort { .. } | Source::Peer { .. } => {
                 let Some(seat) = &mut self.core else { return };
@@ -532,6 +561,9 @@ impl Executor {
                 quiet = true;
                 break;
             }
+        }
+        if let Some(seat) = &mut self.core {
+            seat.await_deadline(&turn.alarm, now);
         }
         self.post(turn);
         if !quiet {

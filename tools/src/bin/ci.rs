@@ -8,7 +8,10 @@ const STEPS: &[(&str, &[&str])] = &[
     ("format", &["fmt", "--all", "--", "--check"]),
     ("lint", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
     ("test", &["test", "--workspace", "--quiet"]),
-    ("bench smoke", &["test", "--package", "benches", "--benches", "--quiet"]),
+    // All of the workspace, so that what the step before has built is not built anew with other
+    // features of its dependencies.
+    ("bench smoke", &["test", "--workspace", "--bench", "*", "--quiet"]),
+    ("fuzz", &["fuzz-all", "--seconds", "5"]),
 ];
 
 fn main() -> ExitCode {

@@ -353,32 +353,36 @@ impl Arriving {
         data: Option<&[u8]>,
     ) -> Result<(), StreamFault> {
         let whole = path::normalize(path);
-        if !self.has_root {
-            if !path.is_empty() {
-                return Err(StreamFault::NoRoot(shown(path)));
-            }
+        if self.has_root {
+            self.create(path, meta, data)?;
+        } else if path.is_empty() {
             self.tree.update(whole, Some(data), |old| *old = *meta);
             self.has_root = true;
         } else {
-            if path.is_empty() {
-                return Err(StreamFault::Twice(shown(whole)));
-            }
-            let (above, name) = path::split(path).ok_or_else(|| StreamFault::Path(shown(path)))?;
-            if path[0] != b'/' || name.is_empty() {
-                return Err(StreamFault::Path(shown(path)));
-            }
-            let view = self.tree.view();
-            if view.get(path).is_some() {
-                return Err(StreamFault::Twice(shown(path)));
-            }
-            if view.get(above).is_none() {
-                return Err(StreamFault::NoParent(shown(path)));
-            }
-            self.tree.create(path, meta, data, |_| {});
+            return Err(StreamFault::NoRoot(shown(path)));
         }
         self.census.note(whole, meta, data.map_or(0, <[u8]>::len));
         let part = digest::of(whole, data, meta);
         self.stored.digest = self.stored.digest.wrapping_add(part);
+        Ok(())
+    }
+
+    fn create(&mut self, path: &[u8], meta: &Meta, data: Option<&[u8]>) -> Result<(), StreamFault> {
+        if path.is_empty() {
+            return Err(StreamFault::Twice(shown(path::normalize(path))));
+        }
+        let (above, name) = path::split(path).ok_or_else(|| StreamFault::Path(shown(path)))?;
+        if path[0] != b'/' || name.is_empty() {
+            return Err(StreamFault::Path(shown(path)));
+        }
+        let view = self.tree.view();
+        if view.get(path).is_some() {
+            return Err(StreamFault::Twice(shown(path)));
+        }
+        if view.get(above).is_none() {
+            return Err(StreamFault::NoParent(shown(path)));
+        }
+        self.tree.create(path, meta, data, |_| {});
         Ok(())
     }
 

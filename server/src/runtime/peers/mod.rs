@@ -19,6 +19,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use engine::Version;
+use engine::snapshot::zookeeper::SnapshotStream;
 use model::{Mono, ServerId};
 use nix::sys::epoll::EpollFlags;
 use replication::{Address, LinkId, Port};
@@ -63,7 +64,7 @@ pub(crate) struct Peers {
     unreachable: BTreeSet<(ServerId, Port)>,
     buffer: Vec<u8>,
     events: Vec<PeerEvent>,
-    make: fn(Version) -> Option<Box<dyn Stream>>,
+    make: fn(Version) -> Box<dyn Stream>,
 }
 
 impl Peers {
@@ -134,10 +135,8 @@ impl Peers {
             }
             PeerOrder::SendSnapshot { link, version } => {
                 let Some(slot) = self.answer(link) else { return };
-                match (self.make)(version) {
-                    Some(stream) => self.link(slot).queue.push_snapshot(stream),
-                    None => self.end(set, slot, true),
-                }
+                let stream = (self.make)(version);
+                self.link(slot).queue.push_snapshot(stream);
             }
             PeerOrder::Close { link } => {
                 let Some(slot) = self.answer(link) else { return };
@@ -216,6 +215,7 @@ impl Peers {
             Source::Mail
             | Source::Disk
             | Source::Tick
+            | Source::Alarm
             | Source::Listener
             | Source::Signal
             | Source::Socket { .. } => {}
@@ -543,7 +543,12 @@ fn connected(stream: &TcpStream) -> io::Result<()> {
 }
 
 /// A state as ZooKeeper's snapshot stream.
-fn snapshot_stream(_version: Version) -> Option<Box<dyn Stream>> {
-    tracing::warn!("snapshots for ZooKeeper are not made yet: connection ended");
-    None
+fn snapshot_stream(version: Version) -> Box<dyn Stream> {
+    Box::new(SnapshotStream::new(version))
+}
+
+impl Stream for SnapshotStream {
+    fn next(&mut self, out: &mut Vec<u8>) -> bool {
+        SnapshotStream::next(self, out)
+    }
 }

@@ -412,7 +412,7 @@ impl Stream for Made {
 #[test]
 fn a_snapshot_is_made_as_it_is_taken() {
     let mut server = Server::new();
-    server.peers.make = |_| Some(Box::new(Made(0)));
+    server.peers.make = |_| Box::new(Made(0));
     let (mut visitor, link) = server.visitor();
     let version = Draft::new(Settings::default()).freeze();
     server.send(link, b"SNAP");
