@@ -139,6 +139,19 @@ impl Options {
         }
     }
 
+    /// The same with several servers.
+    pub fn calm_ensemble(clients: usize, servers: usize, observers: usize) -> Options {
+        Options {
+            servers,
+            observers,
+            peer_tick_ms: 100,
+            peer_delay_us: 500,
+            retained: 1000,
+            disk_hang_ms: 1000,
+            ..Options::calm(clients, 2)
+        }
+    }
+
     /// Draws a world.
     pub fn draw(dice: &mut Dice) -> Options {
         let often = |dice: &mut Dice, of: &[u32]| *dice.pick(of);
