@@ -78,7 +78,7 @@ fn append(c: &mut Criterion) {
     let fresh = || Contents::read(Vec::new(), &Inline).expect("nothing is a fresh log");
     let mut group = c.benchmark_group("log/append and complete");
     for entries in [1, 256] {
-        let mut log = fresh().resume(settings, Zxid::ZERO, 0);
+        let mut log = fresh().resume(settings, Zxid::ZERO, 0, &[]);
         let mut out = Vec::new();
         log.start(&mut out);
         settle(&mut log, &mut out, &mut None);
@@ -96,7 +96,7 @@ fn append(c: &mut Criterion) {
     group.finish();
 
     let mut disk = Some(Vec::new());
-    let mut log = fresh().resume(settings, Zxid::ZERO, 0);
+    let mut log = fresh().resume(settings, Zxid::ZERO, 0, &[]);
     let mut out = Vec::new();
     log.start(&mut out);
     for _ in 0..1000 {

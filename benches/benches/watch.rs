@@ -121,7 +121,7 @@ fn serve(sessions: u32, ask: &Request<'_>) -> Served {
         out: ShardOutputs::default(),
         now: Now { mono: Mono(1), wall_ms: 1 },
     };
-    served.step(ShardInput::Core(ToShard::Serving(true)));
+    served.step(ShardInput::Core(ToShard::serving(true)));
     let mut connect = Vec::new();
     ConnectRequest { timeout_ms: 4000, ..ConnectRequest::default() }.encode(&mut connect);
     let mut bytes = Vec::new();

@@ -125,6 +125,28 @@ pub enum DiskOp {
         token: DiskToken,
         /// What to write; holding it keeps the version alive.
         version: crate::Version,
+        /// A state received from a leader: the name is `incoming.<zxid>` and the file counts for
+        /// nothing until the log's reset names it (see [`DiskOp::AdoptSnapshot`]). Replaces an
+        /// earlier one of that name.
+        incoming: bool,
+    },
+    /// Rename `incoming.<zxid>` to `snapshot.<zxid>`, replacing one of that name, and sync the
+    /// directory. Only after the reset of the log that names it is durable, and never while an own
+    /// snapshot of the same zxid is being written, which would replace it again. Done as well if only
+    /// the latter exists: it has been adopted already.
+    AdoptSnapshot {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+        /// Which.
+        zxid: model::Zxid,
+    },
+    /// Delete `incoming.<zxid>`, a received state that did not take the place of the own one, and
+    /// sync the directory. Done as well if there is no such file.
+    RemoveIncoming {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+        /// Which.
+        zxid: model::Zxid,
     },
     /// Delete the snapshot of this zxid, and sync the directory.
     RemoveSnapshot {

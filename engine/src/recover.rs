@@ -8,14 +8,16 @@
 
 use std::sync::Arc;
 
-use model::{Zxid, txn};
+use model::{Batch, Zxid, txn};
 
 use crate::disk::SegmentId;
 use crate::draft::{Draft, Settings};
 use crate::effect::Effects;
-use crate::log::recover::{Contents, Surviving};
+use crate::epochs::{Epochs, EpochsFault};
+use crate::log::recover::{Contents, Run, Surviving};
 use crate::log::{Log, LogSettings};
 use crate::snapshot::{self, Loaded, SnapshotFault};
+use crate::state::Version;
 
 /// The content of a file: mapped by the runtime, plain memory in the simulator.
 pub type Image = Arc<dyn AsRef<[u8]> + Send + Sync>;
@@ -29,6 +31,11 @@ pub struct DiskImage {
     pub snapshots: Vec<(Zxid, Image)>,
     /// Log segments by number.
     pub segments: Vec<(SegmentId, Image)>,
+    /// Received states that had not taken the place of the own one when the process ended, by the
+    /// zxid in their names (`incoming.<zxid>`).
+    pub incoming: Vec<(Zxid, Image)>,
+    /// Both copies of the epoch file; `None` where there is no such file.
+    pub epochs: [Option<Vec<u8>>; 2],
 }
 
 /// Runs independent pieces of work, in parallel if it can, and returns when all are done.
@@ -54,9 +61,32 @@ pub struct Recovered {
     pub draft: Draft,
     /// The log, ready to append after it.
     pub log: Log,
+    /// What an ensemble asks of a member about the time before.
+    pub past: Past,
     /// For the operator.
     pub report: Report,
 }
+
+/// What a server of an ensemble must remember of the time before it started.
+pub struct Past {
+    /// Its promises; the default, with revision zero, if it never made any.
+    pub epochs: Epochs,
+    /// The state directly before the first entry of `tail`; the whole state if that is empty.
+    /// Holding it keeps every record alive that was replaced since: to be dropped when no longer
+    /// needed.
+    pub base: Version,
+    /// The last entries of the log, in order, as far as they were replayed: at most
+    /// [`TAIL_ENTRIES_MAX`] and [`TAIL_BYTES_MAX`]. A batch is of one epoch and of at most
+    /// [`TAIL_BATCH_BYTES_MAX`], unless it is a single entry.
+    pub tail: Vec<Batch>,
+}
+
+/// Most entries in [`Past::tail`].
+pub const TAIL_ENTRIES_MAX: usize = 64 << 10;
+/// Most bytes of entries in [`Past::tail`].
+pub const TAIL_BYTES_MAX: usize = 32 << 20;
+/// Most bytes of a batch in [`Past::tail`] that has more than one entry.
+pub const TAIL_BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// What recovery found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -72,6 +102,12 @@ pub struct Report {
     pub snapshots: Vec<Zxid>,
     /// Snapshots on disk that are damaged or void, oldest first; to be removed.
     pub unusable: Vec<Zxid>,
+    /// A received state that the log's reset names: it was used, and is to be adopted
+    /// ([`crate::disk::DiskOp::AdoptSnapshot`]). It is among `snapshots` already.
+    pub adopt: Option<Zxid>,
+    /// Received states that are good for nothing, oldest first; to be removed
+    /// ([`crate::disk::DiskOp::RemoveIncoming`]).
+    pub unusable_incoming: Vec<Zxid>,
     /// Damage that was met and stepped around, in words; logged as warnings.
     pub warnings: Vec<String>,
 }
@@ -120,6 +156,9 @@ pub enum RecoverError {
         /// Recorded.
         want: u64,
     },
+    /// Neither copy of the epoch file is intact: what this server promised is not known.
+    #[error("{0}")]
+    EpochsDamaged(EpochsFault),
     /// A file of a format this version does not know.
     #[error("{0}")]
     UnknownFormat(String),
@@ -132,6 +171,12 @@ pub fn recover(
     log: LogSettings,
     parallel: &dyn Parallel,
 ) -> Result<Recovered, RecoverError> {
+    let [first, second] = &image.epochs;
+    let epochs = Epochs::newest(first.as_deref(), second.as_deref());
+    let epochs = epochs.map_err(|fault| match fault {
+        EpochsFault::Damaged => RecoverError::EpochsDamaged(fault),
+        EpochsFault::UnknownVersion(_) => RecoverError::UnknownFormat(fault.to_string()),
+    })?;
     let segments = image.segments.iter().map(|(id, file)| (*id, (**file).as_ref()));
     let contents = Contents::read(segments.collect(), parallel)?;
     let surviving = contents.surviving();
@@ -162,6 +207,8 @@ pub fn recover(
     let mut position = report.snapshot;
     let mut bytes = 0;
     let mut effects = Effects::default();
+    let mut tail = Tail::of(&surviving.runs, report.snapshot);
+    let mut base = None;
     for run in surviving.runs.iter().filter(|run| run.last > report.snapshot) {
         if run.before > position {
             return Err(gap(run.first, &report));
@@ -171,6 +218,9 @@ pub fn recover(
             let (header, txn, digest) = txn::decode_entry(entry).map_err(|_| damaged())?;
             if header.zxid != zxid {
                 return Err(damaged());
+            }
+            if tail.takes(zxid, entry) && base.is_none() {
+                base = Some(draft.freeze());
             }
             draft.apply(&header, &txn, &mut effects);
             effects.clear();
@@ -186,7 +236,86 @@ pub fn recover(
     if position < contents.position() {
         return Err(gap(contents.position(), &report));
     }
-    Ok(Recovered { draft, log: contents.resume(log, position, bytes), report })
+    let past = Past {
+        epochs: epochs.unwrap_or_default(),
+        base: base.unwrap_or_else(|| draft.freeze()),
+        tail: tail.batches(),
+    };
+    let log = contents.resume(log, position, bytes, &report.snapshots);
+    Ok(Recovered { draft, log, past, report })
+}
+
+/// Gathers the last entries into batches.
+struct Tail {
+    /// The first entry that is not too far back.
+    from: Zxid,
+    first: Zxid,
+    bytes: Vec<u8>,
+    ends: Vec<u32>,
+    done: Vec<Batch>,
+}
+
+impl Tail {
+    /// Looks from the end back, over all entries after `position`.
+    fn of(runs: &[Run<'_>], position: Zxid) -> Tail {
+        let (mut entries, mut bytes) = (0, 0);
+        let mut from = Zxid(i64::MAX);
+        'all: for run in runs.iter().rev() {
+            for index in (0..run.entries.count()).rev() {
+                let zxid = Zxid(run.first.0 + index as i64);
+                if zxid > run.last {
+                    continue;
+                }
+                entries += 1;
+                bytes += run.entries.get(index).len();
+                if zxid <= position || entries > TAIL_ENTRIES_MAX || bytes > TAIL_BYTES_MAX {
+                    break 'all;
+                }
+                from = zxid;
+            }
+        }
+        Tail { from, first: from, bytes: Vec::new(), ends: Vec::new(), done: Vec::new() }
+    }
+
+    /// Takes the entry if it belongs to the tail.
+    fn takes(&mut self, zxid: Zxid, entry: &[u8]) -> bool {
+        if zxid < self.from {
+            return false;
+        }
+        let next = Zxid(self.first.0 + self.ends.len() as i64);
+        let fits = self.bytes.len() + entry.len() <= TAIL_BATCH_BYTES_MAX;
+        if zxid != next || zxid.epoch() != self.first.epoch() || !fits {
+            self.close();
+        }
+        if self.ends.is_empty() {
+            self.first = zxid;
+        }
+        self.bytes.extend_from_slice(entry);
+        self.ends.push(u32::try_from(self.bytes.len()).expect("a frame is below 4 GiB"));
+        true
+    }
+
+    fn close(&mut self) {
+        if !self.ends.is_empty() {
+            let (bytes, ends) = (self.bytes.as_slice(), self.ends.as_slice());
+            self.done.push(Batch::new(self.first, bytes, ends));
+            self.bytes.clear();
+            self.ends.clear();
+        }
+    }
+
+    fn batches(mut self) -> Vec<Batch> {
+        self.close();
+        self.done
+    }
+}
+
+/// A file that may be the state to start from.
+struct Candidate<'a> {
+    zxid: Zxid,
+    /// Received, and not adopted yet.
+    incoming: bool,
+    file: &'a Image,
 }
 
 /// Loads the newest snapshot that can be trusted, and sorts all into usable and not.
@@ -197,26 +326,49 @@ fn choose(
     parallel: &dyn Parallel,
     report: &mut Report,
 ) -> Result<Option<Loaded>, RecoverError> {
-    let mut files: Vec<&(Zxid, Image)> = image.snapshots.iter().collect();
-    files.sort_by_key(|(zxid, _)| std::cmp::Reverse(*zxid));
+    let own = image.snapshots.iter().map(|(zxid, file)| (*zxid, false, file));
+    let incoming = image.incoming.iter().map(|(zxid, file)| (*zxid, true, file));
+    let files = own.chain(incoming);
+    let mut files: Vec<Candidate<'_>> =
+        files.map(|(zxid, incoming, file)| Candidate { zxid, incoming, file }).collect();
+    files.sort_by_key(|file| std::cmp::Reverse((file.zxid, file.incoming)));
     let mut chosen = None;
-    for (zxid, file) in files {
-        match examine(*zxid, file, log, seed, chosen.is_none(), parallel) {
+    for file in files {
+        let zxid = file.zxid;
+        if file.incoming && log.reset != Some(zxid) {
+            let name = format!("received snapshot {:016x}", zxid.0);
+            report.warnings.push(format!("{name} is not used: it never replaced the history"));
+            report.unusable_incoming.push(zxid);
+            continue;
+        }
+        if report.adopt == Some(zxid) {
+            // An own one of the same zxid: replaced by the adoption.
+            continue;
+        }
+        match examine(zxid, file.file, log, seed, chosen.is_none(), parallel) {
             Ok(loaded) => {
-                report.snapshots.push(*zxid);
+                report.snapshots.push(zxid);
+                report.adopt = report.adopt.or(file.incoming.then_some(zxid));
                 chosen = chosen.or(loaded);
             }
             Err(SnapshotFault::UnknownFormat(cause)) if chosen.is_none() => {
                 return Err(RecoverError::UnknownFormat(format!("{zxid:?}: {cause}")));
             }
             Err(SnapshotFault::Damaged(cause) | SnapshotFault::UnknownFormat(cause)) => {
-                report.warnings.push(format!("snapshot {:016x} is not used: {cause}", zxid.0));
-                report.unusable.push(*zxid);
+                let kind = if file.incoming { "received snapshot" } else { "snapshot" };
+                report.warnings.push(format!("{kind} {:016x} is not used: {cause}", zxid.0));
+                let list = if file.incoming {
+                    &mut report.unusable_incoming
+                } else {
+                    &mut report.unusable
+                };
+                list.push(zxid);
             }
         }
     }
     report.snapshots.reverse();
     report.unusable.reverse();
+    report.unusable_incoming.reverse();
     Ok(chosen)
 }
 
@@ -235,15 +387,19 @@ fn examine(
         return Err(SnapshotFault::Damaged(cause));
     }
     if is_void(zxid, outline.digest, log) {
-        let cause = "the log was truncated to before it".to_owned();
+        let cause = "the log forgot the history that it is part of".to_owned();
         return Err(SnapshotFault::Damaged(cause));
     }
     if whole { snapshot::load(file, seed, parallel).map(Some) } else { Ok(None) }
 }
 
 /// Whether a snapshot may hold entries that were forgotten. If its last entry was appended again
-/// after the truncation, with the same digest, it is as good as any.
+/// after the truncation, with the same digest, it is as good as any. The one that came with the
+/// last reset is what counts from there on, and nothing before it does.
 fn is_void(zxid: Zxid, digest: u64, log: &Surviving<'_>) -> bool {
+    if let Some(reset) = log.reset.filter(|reset| zxid <= *reset) {
+        return zxid < reset;
+    }
     if !log.voids.iter().any(|&(to, from)| to < zxid && zxid <= from) {
         return false;
     }

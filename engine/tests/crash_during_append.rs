@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::collections::VecDeque;
+
 use common::{Dice, MemoryDisk, batch};
 use engine::log::recover::Contents;
 use engine::log::{Log, LogFact, LogSettings};
@@ -17,8 +19,8 @@ type Entries = Vec<(Zxid, Vec<u8>)>;
 struct Model {
     states: Vec<Entries>,
     ends: Vec<Zxid>,
-    /// The last truncation that was ordered.
-    cut: usize,
+    /// Truncations that were not reported yet.
+    cuts: VecDeque<usize>,
     safe: usize,
     /// Entries up to here may be gone: a snapshot covers them.
     released: Zxid,
@@ -36,13 +38,23 @@ impl Model {
     }
 
     fn durable(&mut self, upto: Zxid) {
-        let mut later = self.safe.max(self.cut)..self.ends.len();
-        if self.cut <= self.safe {
-            later.start += 1;
-        }
-        let found = later.clone().find(|&n| self.ends[n] == upto);
-        assert!(self.cut <= self.safe || found == Some(self.cut), "truncations come first");
+        assert!(self.cuts.is_empty(), "truncations come first");
+        let found = (self.safe + 1..self.ends.len()).find(|&n| self.ends[n] == upto);
         self.safe = found.expect("durable is something that was asked for, in order");
+    }
+
+    fn was_cut(&mut self, end: Zxid) {
+        let cut = self.cuts.pop_front().expect("each truncation is reported once");
+        assert_eq!(self.ends[cut], end, "truncations are reported in order");
+        self.safe = self.safe.max(cut);
+    }
+
+    fn tell(&mut self, fact: &LogFact) {
+        match fact {
+            LogFact::Durable { upto } => self.durable(*upto),
+            LogFact::Cut { end } => self.was_cut(*end),
+            other => panic!("nothing failed, yet {other:?}"),
+        }
     }
 
     /// Continues from what a crash left.
@@ -61,7 +73,8 @@ impl Model {
             self.last()
         );
         (self.states, self.ends) = (vec![entries], vec![end]);
-        (self.safe, self.cut) = (0, 0);
+        self.safe = 0;
+        self.cuts.clear();
         Ok(())
     }
 }
@@ -100,12 +113,16 @@ fn act(log: &mut Log, model: &mut Model, disk: &mut MemoryDisk, dice: &mut Dice,
         22 => {
             let state = model.states.last().expect("never empty");
             if dice.one_in(3) && !state.is_empty() {
-                let to = state[dice.below(state.len())].0;
-                if to >= model.released {
-                    let left = state.iter().filter(|(z, _)| *z <= to).cloned().collect();
-                    model.push(left, to);
-                    model.cut = model.states.len() - 1;
-                    log.truncate(to, &mut out);
+                let end = state[dice.below(state.len())].0;
+                let after = state.iter().map(|(z, _)| *z).find(|z| *z > end);
+                // Sometimes one that lies in the gap between two epochs.
+                let gap = after.is_some_and(|z| z.epoch() > end.epoch()) && dice.one_in(2);
+                let to = if gap { Zxid(end.0 + 3) } else { end };
+                if end >= model.released {
+                    let left = state.iter().filter(|(z, _)| *z <= end).cloned().collect();
+                    model.push(left, end);
+                    model.cuts.push_back(model.states.len() - 1);
+                    assert_eq!(log.truncate(to, &mut out), end);
                 }
             }
         }
@@ -115,12 +132,9 @@ fn act(log: &mut Log, model: &mut Model, disk: &mut MemoryDisk, dice: &mut Dice,
         }
     }
     for fact in facts {
-        match fact {
-            LogFact::Durable { upto } => {
-                model.durable(upto);
-                assert!(log.durable() >= upto || model.last() < upto, "the log agrees");
-            }
-            other => panic!("nothing failed, yet {other:?}"),
+        model.tell(&fact);
+        if let LogFact::Durable { upto } = fact {
+            assert!(log.durable() >= upto || model.last() < upto, "the log agrees");
         }
     }
     assert!(log.durable() <= log.appended());
@@ -138,7 +152,7 @@ fn lives(seed: u64) -> Result<(), TestCaseError> {
     let mut model = Model {
         states: vec![Vec::new()],
         ends: vec![Zxid::ZERO],
-        cut: 0,
+        cuts: VecDeque::new(),
         safe: 0,
         released: Zxid::ZERO,
         epoch: 0,
@@ -164,7 +178,7 @@ fn lives(seed: u64) -> Result<(), TestCaseError> {
         }
         let end = contents.position();
         model.recovered(entries, end)?;
-        let mut log = contents.resume(settings, end, 0);
+        let mut log = contents.resume(settings, end, 0, &[model.released]);
         prop_assert_eq!((log.appended(), log.durable()), (end, end));
         let mut out = Vec::new();
         log.start(&mut out);
@@ -179,9 +193,7 @@ fn lives(seed: u64) -> Result<(), TestCaseError> {
                 log.done(&done, &mut out, &mut facts);
                 disk.submit(&mut out);
                 for fact in facts {
-                    if let LogFact::Durable { upto } = fact {
-                        model.durable(upto);
-                    }
+                    model.tell(&fact);
                 }
             }
             prop_assert_eq!(model.safe, model.states.len() - 1, "all became durable");

@@ -15,7 +15,7 @@ const SETTINGS: LogSettings = LogSettings { segment_bytes: 64 << 10, writes_max:
 /// A fresh log with its first two segments prepared.
 fn prepared(disk: &mut MemoryDisk) -> Log {
     let contents = Contents::read(disk.log(), &Inline).expect("an empty disk is a fresh log");
-    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0);
+    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0, &[]);
     let mut out = Vec::new();
     assert!(!log.is_ready(), "no segment yet");
     log.start(&mut out);
@@ -81,7 +81,7 @@ fn even_lack_of_space_in_a_write_is_fatal() {
 fn a_failed_preparation_other_than_for_space_is_fatal() {
     let mut disk = MemoryDisk::default();
     let contents = Contents::read(disk.log(), &Inline).expect("an empty disk is a fresh log");
-    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0);
+    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0, &[]);
     let (mut out, mut facts) = (Vec::new(), Vec::new());
     log.start(&mut out);
     disk.submit(&mut out);

@@ -77,7 +77,7 @@ fn story() -> (MemoryDisk, Vec<String>) {
     ];
 
     let contents = Contents::read(disk.log(), &Inline).expect("fresh");
-    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0);
+    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0, &[]);
     log.start(&mut out);
     for op in before_restart {
         let (zxid, entry) = author.decide(&op, session);
@@ -146,6 +146,8 @@ fn opens(log: [&'static [u8]; 3], want: &[String]) {
     let mut files = DiskImage {
         snapshots: vec![(Zxid::new(Epoch(1), 3), image(SNAPSHOT))],
         segments: (1..).map(SegmentId).zip(log.map(image)).collect(),
+        epochs: [None, Some(EPOCHS.to_vec())],
+        ..DiskImage::default()
     };
     let mut with_snapshot = recover(&files, settings(), SETTINGS, &Inline).expect("it opens");
     assert_eq!(describe(&with_snapshot.draft.freeze()), want);

@@ -21,7 +21,7 @@ const BLOCK: usize = 4096;
 fn one_by_one(count: i64) -> MemoryDisk {
     let mut disk = MemoryDisk::default();
     let contents = Contents::read(disk.log(), &Inline).expect("an empty disk is a fresh log");
-    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0);
+    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0, &[]);
     let (mut out, mut facts) = (Vec::new(), Vec::new());
     log.start(&mut out);
     for zxid in 1..=count {
@@ -125,7 +125,7 @@ fn data_that_looks_like_a_frame_proves_nothing() {
     let mut disk = MemoryDisk::default();
     let contents = Contents::read(disk.log(), &Inline).expect("fresh");
     let mine = LogSettings { log_id: 0xfeed, ..SETTINGS };
-    let mut log = contents.resume(mine, Zxid::ZERO, 0);
+    let mut log = contents.resume(mine, Zxid::ZERO, 0, &[]);
     let mut out = Vec::new();
     log.start(&mut out);
     for zxid in 1..=2 {
@@ -168,7 +168,7 @@ fn node(seed: u64) -> MemoryDisk {
     let mut disk = MemoryDisk::default();
     let mut author = Author::new(Draft::new(settings()));
     let contents = Contents::read(disk.log(), &Inline).expect("fresh");
-    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0);
+    let mut log = contents.resume(SETTINGS, Zxid::ZERO, 0, &[]);
     let mut out = Vec::new();
     log.start(&mut out);
     for step in 0..60 {

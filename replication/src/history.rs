@@ -71,6 +71,16 @@ impl History {
         self.committed
     }
 
+    /// Where the last batch ends that is committed as a whole: a position at which the caller has
+    /// a state to send.
+    pub fn committed_batch(&self) -> Zxid {
+        let whole = self.batches.partition_point(|batch| batch.last() <= self.committed);
+        match whole.checked_sub(1).map(|at| &self.batches[at]) {
+            Some(batch) => batch.last(),
+            None => self.base.min(self.committed),
+        }
+    }
+
     /// What comes directly before the first entry in memory.
     pub fn base(&self) -> Zxid {
         self.base
@@ -108,8 +118,7 @@ impl History {
         while let Some(batch) = self.batches.pop_back() {
             self.entries -= batch.count();
             self.bytes -= batch.bytes().len();
-            if batch.first() <= end {
-                let keep = if batch.last() <= end { batch } else { cut(&batch, end) };
+            if let Some(keep) = batch.upto(end) {
                 self.entries += keep.count();
                 self.bytes += keep.bytes().len();
                 self.batches.push_back(keep);
@@ -203,14 +212,6 @@ impl History {
             self.batches.pop_front();
         }
     }
-}
-
-/// The part of a batch up to and with `last`, which it contains.
-fn cut(batch: &Batch, last: Zxid) -> Batch {
-    let count = (last.0 - batch.first().0 + 1) as usize;
-    let ends = &batch.ends()[..count];
-    let end = ends[count - 1] as usize;
-    Batch::new(batch.first(), &batch.bytes()[..end], ends)
 }
 
 /// What a leader does for a learner before NEWLEADER.

@@ -62,6 +62,7 @@
 //! - `LearnerLost`: forget that owner.
 //! - `CollectTouches`: answer `Touches` with the sessions heard from since the last time.
 //! - `Synced`, `Revalidated`: complete the oldest sync, that revalidation.
+//! - A state that differs from the leader's: say `Distrust`, log nothing of the batch in question.
 //! - `Halt`: stop; to go on would contradict what was promised.
 //!
 //! A server's quorum and election ports are told apart in [`Input::Accepted`]; the election port

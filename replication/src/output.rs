@@ -106,8 +106,8 @@ pub enum Output {
         bytes: Bytes,
     },
     /// Write the state at exactly `at` as ZooKeeper's snapshot stream, before anything that is sent
-    /// there later; then report `Input::SnapshotSent`. `at` is the last commit; or, before this
-    /// leader is established, the last entry of the own log.
+    /// there later; then report `Input::SnapshotSent`. `at` is the end of the last batch that is
+    /// committed as a whole; or, before this leader is established, the last entry of the own log.
     SendSnapshot {
         /// Where.
         link: LinkId,

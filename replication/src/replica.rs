@@ -107,6 +107,7 @@ impl Standalone {
             | Input::Touches(_)
             | Input::SyncReached { .. }
             | Input::RevalidatedFor { .. }
+            | Input::Distrust { .. }
             | Input::Abdicate => {}
         }
     }
@@ -171,6 +172,10 @@ impl Ensemble {
                 body.rebuilding = false;
                 body.trusted = true;
                 body.history.replaced(at);
+            }
+            Input::Distrust { end } => {
+                body.trusted = false;
+                body.history.truncated(end);
             }
             Input::Tick
             | Input::Propose(_)

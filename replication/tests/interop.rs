@@ -323,6 +323,24 @@ fn broken_snapshot_is_abandoned() {
     assert_eq!(bench.give(Input::Disconnected { link })[0], "abandon");
 }
 
+/// A commit of anything but the next entry means that this server and its leader do not see the
+/// same order: it leaves, and what it had is as good as before (F-31).
+#[test]
+fn commit_out_of_order_ends_the_connection() {
+    for wrong in [z(2, 2), z(2, 3), z(3, 1)] {
+        let mut bench = Bench::new(1);
+        let link = bench.promise();
+        bench.packets(link, &[Packet::Diff { zxid: z(1, 2) }, new_leader()]);
+        bench.give(Input::EpochsSaved(epochs(2, 2)));
+        bench.packets(link, &[Packet::UpToDate]);
+        bench.packets(link, &[proposal(z(2, 1)), proposal(z(2, 2))]);
+        bench.give(Input::Appended { upto: z(2, 2) });
+        let said = bench.packets(link, &[commit(wrong)]);
+        assert_eq!(said[..2], ["close", "role Looking"], "{wrong:?}");
+        assert!(!said.iter().any(|word| word.starts_with("commit")), "{said:?}");
+    }
+}
+
 /// A log that does not contain what to truncate to is worth nothing.
 #[test]
 fn failed_truncation_distrusts_the_history() {

@@ -37,6 +37,18 @@ pub const PIPELINE_BATCHES_MAX: usize = 64;
 /// Bytes that wait for one fellow server, snapshot streams not counted; beyond it the connection
 /// is ended and the server synchronizes anew.
 pub const PEER_QUEUE_BYTES_MAX: usize = 256 << 20;
+/// Batches of a leader that wait on a learner to be committed and published; beyond it the learner
+/// synchronizes anew.
+pub const LEARNER_BATCHES_MAX: usize = 1 << 16;
+/// Bytes read from one fellow server in one turn.
+pub const PEER_READ_BYTES_PER_TURN: usize = 256 * 1024;
+/// Connections to the ports for fellow servers on which nothing was answered yet; beyond it the
+/// oldest is ended. Whoever belongs to the ensemble is answered as soon as it says who it is.
+pub const PEER_STRANGERS_MAX: usize = 64;
+/// Names of fellow servers that wait to be resolved.
+pub const PEER_NAMES_MAX: usize = 64;
+/// Threads that resolve them: a name that takes long must not hold up the others.
+pub const PEER_NAME_THREADS_MAX: usize = 8;
 /// Sessions at once, unless configured lower: some 16 GiB of bookkeeping.
 pub const SESSIONS_MAX: usize = 1 << 24;
 /// Sessions expired in one tick.

@@ -159,7 +159,20 @@ pub enum ToShard {
         text: Vec<u8>,
     },
     /// The server can or cannot serve (has a quorum, is not recovering).
-    Serving(bool),
+    Serving {
+        /// It can.
+        serving: bool,
+        /// Whoever has seen this position has seen nothing that is not in the view, although the
+        /// view may stand at an earlier one: an epoch begins without a transaction.
+        upto: Zxid,
+    },
+}
+
+impl ToShard {
+    /// Serving or not, with no more claimed than the view shows.
+    pub fn serving(serving: bool) -> ToShard {
+        ToShard::Serving { serving, upto: Zxid::ZERO }
+    }
 }
 
 /// Why a connection is closed without a word.

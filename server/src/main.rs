@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use server::config::{CommandLine, Notice, Problems, Resolved, ZooCfg, parse, resolve};
+use server::config::{
+    Beside, CommandLine, Notice, Problems, Resolved, ZooCfg, data_dir, parse, resolve,
+};
 use server::runtime;
 use tracing_subscriber::EnvFilter;
 
@@ -113,8 +115,17 @@ fn load(file: Option<&PathBuf>, line: &CommandLine) -> Result<(Resolved, Vec<Not
         Some(file) => format!("{} cannot be used:\n{problems}", file.display()),
         None => problems.to_string(),
     };
-    let (cfg, mut notices) = ZooCfg::read(parse(&text)).map_err(wrong)?;
-    let (resolved, more) = resolve(&cfg, line).map_err(wrong)?;
+    let (mut cfg, mut notices) = ZooCfg::read(parse(&text)).map_err(wrong)?;
+    if let Some(dynamic) = cfg.ensemble.dynamic_file.clone() {
+        let text = runtime::read_text(dynamic.as_ref())?;
+        let wrong = |problems| format!("{dynamic} cannot be used:\n{problems}");
+        cfg.read_dynamic(parse(&text)).map_err(wrong)?;
+    }
+    let beside = match data_dir(&cfg, line) {
+        Some(dir) => runtime::read_beside(&dir)?,
+        None => Beside::default(),
+    };
+    let (resolved, more) = resolve(&cfg, line, &beside).map_err(wrong)?;
     notices.extend(more);
     Ok((resolved, notices))
 }

@@ -246,6 +246,31 @@ pub fn documents(root: &Path, texts: &Texts) -> Vec<Finding> {
     found
 }
 
+/// Tests that documents name, as `file.rs::test` or as a file of a `tests` folder, exist.
+pub fn named_tests(texts: &Texts) -> Vec<Finding> {
+    let text_of = |file: &str| {
+        let known = texts.files.iter().find(|(path, _)| path.as_path() == Path::new(file));
+        known.map(|(_, text)| text)
+    };
+    let mut found = Vec::new();
+    for (path, number, line) in texts.lines("md") {
+        for quoted in line.split('`').skip(1).step_by(2) {
+            let there = match quoted.split_once(".rs::") {
+                Some((file, test)) => text_of(&format!("{file}.rs"))
+                    .is_some_and(|text| text.contains(&format!("fn {test}("))),
+                None if quoted.contains("/tests/") && quoted.contains("traces/") => {
+                    text_of(quoted).is_some()
+                }
+                None => true,
+            };
+            if !there {
+                found.push(finding(path, number, format!("there is no test {quoted}")));
+            }
+        }
+    }
+    found
+}
+
 /// Which package may depend on which (DESIGN 3); outside crates are not judged here, but for
 /// glommio.
 pub fn dependency_edges(edges: &BTreeMap<String, Vec<String>>) -> Vec<Finding> {

@@ -38,6 +38,11 @@ fn documents_are_whole() {
 }
 
 #[test]
+fn tests_that_are_named_exist() {
+    clean(tidy::named_tests(&texts()));
+}
+
+#[test]
 fn packages_depend_downwards() {
     let edges = workspace::dependencies(&workspace::root()).expect("cargo metadata works");
     clean(tidy::dependency_edges(&edges));

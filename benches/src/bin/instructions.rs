@@ -152,6 +152,8 @@ fn carry_out(op: &DiskOp) -> DiskDone {
         | DiskOp::WriteSegment { token, .. }
         | DiskOp::RemoveSegment { token, .. }
         | DiskOp::RemoveSnapshot { token, .. }
+        | DiskOp::AdoptSnapshot { token, .. }
+        | DiskOp::RemoveIncoming { token, .. }
         | DiskOp::ReplaceFile { token, .. } => (*token, DiskFact::Done),
         DiskOp::WriteSnapshot { token, .. } => (*token, DiskFact::SnapshotWritten { bytes: 1 }),
         DiskOp::MeasureSpace { token } => {
@@ -164,6 +166,7 @@ fn carry_out(op: &DiskOp) -> DiskDone {
 fn core_config() -> CoreConfig {
     CoreConfig {
         server: ServerId(1),
+        ensemble: None,
         shards: 1,
         tick_ms: 2000,
         session_timeout_ms_min: 4000,
@@ -171,6 +174,7 @@ fn core_config() -> CoreConfig {
         settings: Settings::default(),
         session_secret: [9; 32],
         zookeeper_passwords: false,
+        disk_hang_ms: 0,
         container_check_ms: 60_000,
         container_per_minute: 10_000,
         container_never_used_ms: 0,
@@ -261,7 +265,7 @@ fn notifications(count: usize) {
     let mut shard = Shard::new(shard_config(), version.clone(), end);
     let now = Now { mono: Mono(1), wall_ms: 1 };
     let mut out = ShardOutputs::default();
-    let serving = server::link::ToShard::Serving(true);
+    let serving = server::link::ToShard::serving(true);
     shard.step(now, ShardInput::Core(serving), &mut out);
     let (mut connect, mut ask) = (Vec::new(), Vec::new());
     ConnectRequest { timeout_ms: 4000, ..ConnectRequest::default() }.encode(&mut connect);

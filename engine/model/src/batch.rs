@@ -54,6 +54,17 @@ impl Batch {
         (0..self.count()).map(|i| (Zxid(self.first.0 + i as i64), &self.bytes[self.range(i)]))
     }
 
+    /// The part up to and with `last`; `None` if it begins later.
+    pub fn upto(&self, last: Zxid) -> Option<Batch> {
+        if last >= self.last() {
+            return Some(self.clone());
+        }
+        let count = usize::try_from(last.0 - self.first.0 + 1).ok().filter(|count| *count > 0)?;
+        let ends = &self.ends[..count];
+        let end = ends[count - 1] as usize;
+        Some(Batch::new(self.first, &self.bytes[..end], ends))
+    }
+
     fn range(&self, index: usize) -> Range<usize> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
         start..self.ends[index] as usize

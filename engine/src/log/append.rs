@@ -151,15 +151,14 @@ impl Log {
             let flight = self.flights.pop_front().expect("just looked at");
             self.acknowledged = flight.sequence;
             self.cuts_pending -= usize::from(flight.cut);
+            if flight.cut {
+                facts.push(LogFact::Cut { end: flight.upto });
+            }
             // Entries before a truncation that is under way may be among the forgotten; the
             // completion of the last truncation speaks for all that went before.
             if self.cuts_pending == 0 && (flight.cut || flight.upto > self.durable) {
                 self.durable = flight.upto;
-                if flight.cut {
-                    facts.push(LogFact::Durable { upto: flight.upto });
-                } else {
-                    upto = Some(flight.upto);
-                }
+                upto = Some(flight.upto).filter(|_| !flight.cut);
             }
         }
         facts.extend(upto.map(|upto| LogFact::Durable { upto }));

@@ -31,6 +31,7 @@ mod tests;
 
 use append::{Flight, Item};
 use segment::Segments;
+use truncate::Held;
 
 /// What a completion means for the node.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +40,14 @@ pub enum LogFact {
     Durable {
         /// Last durable entry.
         upto: Zxid,
+    },
+    /// A truncation or a reset is durable: one for each, in the order they were asked for and in
+    /// order with [`LogFact::Durable`]. Entries before it that were not reported yet never will
+    /// be.
+    Cut {
+        /// Where the log ended directly after it: what [`Log::truncate`] returned, or the zxid of
+        /// the reset.
+        end: Zxid,
     },
     /// A write or sync failed: the log is poisoned and the node must halt.
     Poisoned(DiskFault),
@@ -97,6 +106,7 @@ pub struct Log {
     /// Truncations that are not durable yet.
     cuts_pending: usize,
     segments: Segments,
+    held: Held,
     next_token: u64,
     poisoned: bool,
     /// [`LogFact::OutOfSpace`] was reported, [`LogFact::SpaceBack`] not yet.
@@ -119,6 +129,7 @@ impl Log {
     pub fn append(&mut self, batch: Batch, out: &mut Vec<DiskOp>) {
         assert!(batch.first() > self.appended, "entries are appended in order");
         self.appended = batch.last();
+        self.held.append(&batch);
         if self.poisoned {
             return;
         }
@@ -178,9 +189,11 @@ impl Log {
         self.segments.closed.len() as u64 * self.segments.bytes
     }
 
-    /// A snapshot at `zxid` exists: segments whose entries all lie at or below it may go.
+    /// The oldest snapshot to be kept is at `zxid`: segments whose entries all lie at or below it
+    /// may go.
     pub fn release(&mut self, zxid: Zxid, out: &mut Vec<DiskOp>) {
         self.bytes_since_snapshot = 0;
+        self.held.raise_floor(zxid);
         while let Some(segment) = self.segments.releasable(zxid, self.acknowledged) {
             let token = self.token();
             out.push(DiskOp::RemoveSegment { token, segment });

@@ -14,6 +14,7 @@ use model::Zxid;
 use super::append::position_after;
 use super::frame::{Entries, HEADER_BYTES, Header, HeaderFault, Kind, VERSION};
 use super::segment::{Closed, Live, Segments};
+use super::truncate::Held;
 use super::{Chain, Log, LogSettings};
 use crate::disk::{ALIGN, SegmentId};
 use crate::recover::{Parallel, RecoverError};
@@ -75,6 +76,8 @@ pub struct Surviving<'a> {
     pub runs: Vec<Run<'a>>,
     /// Positions `(to, from]` that were forgotten once: snapshots in between are suspect.
     pub voids: Vec<(Zxid, Zxid)>,
+    /// The last reset: a received snapshot at this zxid took the place of everything before.
+    pub reset: Option<Zxid>,
 }
 
 impl<'a> Contents<'a> {
@@ -158,6 +161,7 @@ impl<'a> Contents<'a> {
     pub fn surviving(&self) -> Surviving<'a> {
         let mut runs: Vec<Run<'a>> = Vec::new();
         let mut voids = Vec::new();
+        let mut reset = None;
         for (index, header) in &self.frames {
             match header.kind {
                 Kind::Entries => {
@@ -178,16 +182,25 @@ impl<'a> Contents<'a> {
                 }
                 Kind::Reset => {
                     runs.clear();
+                    reset = Some(header.first);
                     voids.push((header.first, header.last));
                 }
             }
         }
-        Surviving { runs, voids }
+        Surviving { runs, voids, reset }
     }
 
     /// The log, ready to continue. `position` is where the state stands: at or behind the log's
-    /// own end. `bytes` of entries lie behind the snapshot.
-    pub fn resume(self, settings: LogSettings, position: Zxid, bytes: u64) -> Log {
+    /// own end. `bytes` of entries lie behind the snapshot that was used; `snapshots` are all
+    /// that can be, oldest first.
+    pub fn resume(
+        self,
+        settings: LogSettings,
+        position: Zxid,
+        bytes: u64,
+        snapshots: &[Zxid],
+    ) -> Log {
+        let held = self.held(position, snapshots);
         let mut segments = Segments::none(settings.segment_bytes);
         segments.strays = self.strays;
         let newest = self.segments.iter().map(|&(id, _)| id).max();
@@ -225,10 +238,35 @@ impl<'a> Contents<'a> {
             flights: VecDeque::new(),
             cuts_pending: 0,
             segments,
+            held,
             next_token: 0,
             poisoned: false,
             starved: false,
         }
+    }
+
+    /// The positions to which the log can be cut back so that recovery finds a way there: from
+    /// the oldest snapshot on that the log covers.
+    fn held(&self, position: Zxid, snapshots: &[Zxid]) -> Held {
+        let runs = self.surviving().runs;
+        let mut start = position;
+        let mut from = runs.len();
+        while let Some(run) = from.checked_sub(1).map(|at| &runs[at]) {
+            if run.last != start {
+                break;
+            }
+            start = run.before;
+            from -= 1;
+        }
+        let covered = snapshots.iter().find(|zxid| start <= **zxid && **zxid <= position);
+        let oldest = covered.copied().unwrap_or(position);
+        let floor = if start == Zxid::ZERO { start } else { oldest };
+        let mut held = Held::from(floor);
+        for run in &runs[from..] {
+            held.extend(run.first, run.last);
+        }
+        held.raise_floor(floor);
+        held
     }
 
     /// Follows the headers, from a frame that was found to follow.

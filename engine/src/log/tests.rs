@@ -23,7 +23,7 @@ impl Story {
         let contents = Contents::read(files.iter().map(|(id, f)| (*id, &f[..])).collect(), &Inline)
             .expect("sound files");
         let position = contents.position();
-        let log = contents.resume(SETTINGS, position, 0);
+        let log = contents.resume(SETTINGS, position, 0, &[]);
         let mut story = Story { log, files, writes: Vec::new(), removed: Vec::new() };
         let mut out = Vec::new();
         story.log.start(&mut out);
@@ -107,6 +107,10 @@ fn durable(upto: i64) -> LogFact {
     LogFact::Durable { upto: Zxid(upto) }
 }
 
+fn cut(end: i64) -> LogFact {
+    LogFact::Cut { end: Zxid(end) }
+}
+
 #[test]
 fn batches_that_wait_share_a_frame() {
     let mut story = Story::open(BTreeMap::new());
@@ -146,7 +150,7 @@ fn a_batch_above_the_cap_is_split_and_an_entry_above_it_is_not() {
     let settings = LogSettings { segment_bytes: 8 << 20, ..SETTINGS };
     let contents = Contents::read(Vec::new(), &Inline).expect("fresh");
     let mut story = Story::open(BTreeMap::new());
-    story.log = contents.resume(settings, Zxid::ZERO, 0);
+    story.log = contents.resume(settings, Zxid::ZERO, 0, &[]);
     story.files.clear();
     let mut out = Vec::new();
     story.log.start(&mut out);
@@ -169,13 +173,13 @@ fn truncation_cuts_what_is_durable_under_way_and_waiting() {
     story.append(7, 2, 10);
     story.append(9, 2, 10);
     let mut out = Vec::new();
-    story.log.truncate(Zxid(3), &mut out);
+    assert_eq!(story.log.truncate(Zxid(3), &mut out), Zxid(3));
     assert!(out.is_empty(), "no slot is free");
     assert_eq!((story.log.appended(), story.log.durable()), (Zxid(3), Zxid(3)));
     story.append(4, 1, 10);
     assert_eq!(story.complete(0), [], "what is forgotten is not reported");
     assert_eq!(story.complete(0), []);
-    assert_eq!(story.complete(0), [durable(3)], "the truncation itself");
+    assert_eq!(story.complete(0), [cut(3)], "the truncation itself");
     assert_eq!(story.settle(), [durable(4)]);
     assert_eq!(story.found(), [1, 2, 3, 4]);
 }
@@ -188,12 +192,67 @@ fn a_reset_forgets_everything_and_goes_on_elsewhere() {
     let mut out = Vec::new();
     story.log.reset(Zxid(100), &mut out);
     story.carry_out(out);
-    assert_eq!(story.settle(), [durable(100)]);
+    assert_eq!(story.settle(), [cut(100)]);
     story.append(101, 2, 10);
     story.settle();
     assert_eq!(story.found(), [101, 102]);
     let reopened = Story::open(story.files);
     assert_eq!(reopened.log.appended(), Zxid(102));
+}
+
+#[test]
+fn every_cut_is_reported_in_its_place() {
+    let mut story = Story::open(BTreeMap::new());
+    story.append(1, 6, 10);
+    story.settle();
+    story.append(7, 1, 10);
+    let mut out = Vec::new();
+    story.log.truncate(Zxid(5), &mut out);
+    story.log.truncate(Zxid(2), &mut out);
+    story.carry_out(out);
+    story.append(3, 1, 10);
+    assert_eq!(story.settle(), [cut(5), cut(2), durable(3)]);
+    assert_eq!(story.found(), [1, 2, 3]);
+}
+
+/// The leader's history and the own one may part between two epochs: the entry to cut at is then
+/// not there, and the caller must learn where the log really ends.
+#[test]
+fn a_truncation_to_an_entry_that_is_not_there_ends_before_it() {
+    let mut story = Story::open(BTreeMap::new());
+    let second = 1 << 32 | 1;
+    story.append(1, 5, 10);
+    story.append(second, 3, 10);
+    story.settle();
+    let mut out = Vec::new();
+    assert_eq!(story.log.truncate(Zxid(7), &mut out), Zxid(5));
+    assert_eq!((story.log.appended(), story.log.durable()), (Zxid(5), Zxid(5)));
+    story.carry_out(out);
+    assert_eq!(story.settle(), [cut(5)]);
+    assert_eq!(story.found(), [1, 2, 3, 4, 5]);
+    let mut reopened = Story::open(story.files);
+    assert_eq!(reopened.log.appended(), Zxid(5));
+    assert_eq!(reopened.log.truncate(Zxid(0), &mut Vec::new()), Zxid(0), "all of it is there");
+}
+
+/// Without a state to go back to, cutting would lose what was acknowledged.
+#[test]
+fn a_truncation_to_before_the_oldest_snapshot_cuts_nothing() {
+    let mut story = Story::open(BTreeMap::new());
+    story.append(1, 5, 10);
+    story.settle();
+    let mut out = Vec::new();
+    story.log.release(Zxid(3), &mut out);
+    assert_eq!(story.log.truncate(Zxid(2), &mut out), Zxid(5));
+    story.carry_out(out);
+    assert_eq!(story.settle(), [cut(5)]);
+    assert_eq!(story.found(), [1, 2, 3, 4, 5]);
+    let mut out = Vec::new();
+    assert_eq!(story.log.truncate(Zxid(3), &mut out), Zxid(3));
+    story.log.reset(Zxid(50), &mut out);
+    assert_eq!(story.log.truncate(Zxid(40), &mut out), Zxid(50));
+    story.carry_out(out);
+    assert_eq!(story.settle(), [cut(3), cut(50), cut(50)]);
 }
 
 #[test]

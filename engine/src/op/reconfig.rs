@@ -33,10 +33,13 @@ pub(crate) fn install(
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
     use crate::draft::Settings;
-    use crate::effect::Effects;
+    use crate::effect::Outcome;
     use crate::op::tests::*;
-    use model::{Op, SessionId, Stat, Zxid};
+    use model::{Op, SessionId, Stat};
 
     #[test]
     fn installing_a_configuration_is_seen_but_not_summed() {
@@ -50,6 +53,28 @@ mod tests {
         assert_eq!(effects.list[0].zxid, Zxid(1));
         assert_eq!(effects.bytes, b"/zookeeper/config");
         assert_eq!((scene.draft.tables().digest, scene.draft.tables().zxid), (digest, Zxid(1)));
+    }
+
+    /// What a follower makes of the record that a leader of an ensemble writes (`zab-wire` 3.2,
+    /// type 16): the Stat for whoever asked, and an event, but no part of the digest.
+    #[test]
+    fn a_recorded_reconfiguration_is_carried_out() {
+        let mut scene = Scene::new();
+        let before = scene.stat("/zookeeper/config");
+        let digest = scene.draft.tables().digest;
+        let header = TxnHeader { zxid: Zxid(9), time_ms: 77, ..TxnHeader::default() };
+        let txn = Txn::SetData {
+            path: Cow::Borrowed(path::CONFIG),
+            data: Some(Cow::Borrowed(b"version=9")),
+            version: -1,
+            reconfig: true,
+        };
+        let mut effects = Effects::default();
+        let outcome = scene.draft.apply(&header, &txn, &mut effects);
+        let after = Stat { version: -1, mzxid: Zxid(9), mtime: 77, data_length: 9, ..before };
+        assert_eq!(outcome, Outcome::Stat(after));
+        assert_eq!((effects.list.len(), &effects.bytes[..]), (1, path::CONFIG));
+        assert_eq!(scene.draft.tables().digest, digest);
     }
 
     #[test]

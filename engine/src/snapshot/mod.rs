@@ -14,10 +14,14 @@
 //! not a snapshot. An archived struct is never changed once published; a new layout is a new page
 //! kind or version, and a reader refuses what it does not know. The bytes are drawn in
 //! `docs/disk-format.md`.
+//!
+//! [`zookeeper`] is another form of the same: the stream by which ZooKeeper's servers send each
+//! other their state.
 
 pub mod format;
 mod read;
 mod write;
+pub mod zookeeper;
 
 #[cfg(test)]
 mod tests;

@@ -453,6 +453,18 @@ impl<'a> TreeView<'a> {
         Some(Names::new(&self.roots.names, id, znode.children))
     }
 
+    /// Goes on in the order of [`TreeView::children`] of the same version: the names after
+    /// `last`, which was the `passed`-th of them. `None` if the znode does not exist.
+    pub fn children_after(
+        &self,
+        path: &[u8],
+        last: &[u8],
+        passed: u32,
+    ) -> Option<impl Iterator<Item = &'a [u8]> + use<'a>> {
+        let (znode, id) = self.record(path)?.decode();
+        Some(Names::after(&self.roots.names, id, last, znode.children.saturating_sub(passed)))
+    }
+
     /// All znodes with their paths, in no promised order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Znode<'a>)> + use<'a> {
         Walk::new(&self.roots.trie, &Cursor::default()).map(|edge| {

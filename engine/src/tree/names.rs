@@ -630,6 +630,19 @@ impl<'a> Names<'a> {
         };
         Names { leaves, id, page: Page::EMPTY, range: 0..0, left: count }
     }
+
+    /// The `left` names under `id` that come after `name`.
+    pub(super) fn after(root: &'a Edge, id: u64, name: &[u8], left: u32) -> Names<'a> {
+        let start = if left == 0 { &Edge::NONE } else { root };
+        let mut leaves = Walk::seek(start, |edge| Page::within(edge.bytes()).way(id, name));
+        let page = leaves.next().map_or(Page::EMPTY, |leaf| Page::within(leaf.bytes()));
+        let own = page.of(id);
+        let from = match page.find(id, name) {
+            Ok(at) => at + 1,
+            Err(at) => at,
+        };
+        Names { leaves, id, page, range: from.clamp(own.start, own.end)..own.end, left }
+    }
 }
 
 impl<'a> Iterator for Names<'a> {

@@ -7,7 +7,7 @@ pub mod node;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, DiskToken, SegmentId};
+use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, DiskToken, SegmentId, SmallFile};
 use engine::recover::{DiskImage, Image};
 use model::{Batch, Zxid};
 
@@ -33,10 +33,12 @@ impl Dice {
 }
 
 /// What is on the platter, and what was asked for but not completed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct MemoryDisk {
     pub segments: BTreeMap<SegmentId, Vec<u8>>,
     pub snapshots: BTreeMap<Zxid, Vec<u8>>,
+    pub incoming: BTreeMap<Zxid, Vec<u8>>,
+    pub small: BTreeMap<SmallFile, Vec<u8>>,
     pub pending: Vec<DiskOp>,
 }
 
@@ -47,6 +49,8 @@ pub fn token(op: &DiskOp) -> DiskToken {
         | DiskOp::RemoveSegment { token, .. }
         | DiskOp::WriteSnapshot { token, .. }
         | DiskOp::RemoveSnapshot { token, .. }
+        | DiskOp::AdoptSnapshot { token, .. }
+        | DiskOp::RemoveIncoming { token, .. }
         | DiskOp::ReplaceFile { token, .. }
         | DiskOp::MeasureSpace { token } => *token,
     }
@@ -87,14 +91,25 @@ impl MemoryDisk {
             DiskOp::RemoveSegment { segment, .. } => {
                 self.segments.remove(&segment).expect("removed once");
             }
-            DiskOp::WriteSnapshot { version, .. } => {
+            DiskOp::WriteSnapshot { version, incoming, .. } => {
                 let zxid = version.zxid();
-                self.snapshots.insert(zxid, snapshot_bytes(version));
+                let named = if incoming { &mut self.incoming } else { &mut self.snapshots };
+                named.insert(zxid, snapshot_bytes(version));
+            }
+            DiskOp::AdoptSnapshot { zxid, .. } => {
+                let file = self.incoming.remove(&zxid).expect("adopted once");
+                self.snapshots.insert(zxid, file);
+            }
+            DiskOp::RemoveIncoming { zxid, .. } => {
+                self.incoming.remove(&zxid);
             }
             DiskOp::RemoveSnapshot { zxid, .. } => {
                 self.snapshots.remove(&zxid);
             }
-            DiskOp::ReplaceFile { .. } | DiskOp::MeasureSpace { .. } => {}
+            DiskOp::ReplaceFile { file, data, .. } => {
+                self.small.insert(file, data);
+            }
+            DiskOp::MeasureSpace { .. } => {}
         }
     }
 
@@ -123,10 +138,13 @@ impl MemoryDisk {
                         }
                     }
                 }
-                DiskOp::WriteSnapshot { .. } => {}
-                DiskOp::PrepareSegment { .. }
+                // Under its name a snapshot is whole; a temporary name vanishes.
+                DiskOp::WriteSnapshot { .. }
+                | DiskOp::PrepareSegment { .. }
                 | DiskOp::RemoveSegment { .. }
                 | DiskOp::RemoveSnapshot { .. }
+                | DiskOp::AdoptSnapshot { .. }
+                | DiskOp::RemoveIncoming { .. }
                 | DiskOp::ReplaceFile { .. }
                 | DiskOp::MeasureSpace { .. } => {
                     if dice.one_in(2) {
@@ -148,6 +166,9 @@ impl MemoryDisk {
         DiskImage {
             snapshots: self.snapshots.iter().map(|(&z, bytes)| (z, image(bytes))).collect(),
             segments: self.segments.iter().map(|(&id, bytes)| (id, image(bytes))).collect(),
+            incoming: self.incoming.iter().map(|(&z, bytes)| (z, image(bytes))).collect(),
+            epochs: [SmallFile::EpochA, SmallFile::EpochB]
+                .map(|file| self.small.get(&file).cloned()),
         }
     }
 }

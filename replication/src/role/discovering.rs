@@ -125,7 +125,7 @@ impl Discovering {
                 out.push(Output::Close { link });
                 Role::Discovering(self)
             }
-            Input::Abdicate => self.give_up(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => self.give_up(body, now, out),
             Input::Tick
             | Input::Propose(_)
             | Input::Appended { .. }

@@ -48,7 +48,7 @@ impl Following {
             Input::Disconnected { link } if link == self.uplink.link => {
                 return Looking::enter(body, now, out);
             }
-            Input::Abdicate => return self.give_up(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => return self.give_up(body, now, out),
             Input::Appended { .. } => {
                 self.acknowledge(body, out);
                 self.uplink.settle(body, out);

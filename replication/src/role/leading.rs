@@ -154,7 +154,7 @@ impl Leading {
                     send(learner, &Packet::Revalidate(answer), out);
                 }
             }
-            Input::Abdicate => return self.leave(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => return self.leave(body, now, out),
             Input::Tick
             | Input::EpochsSaved(_)
             | Input::Truncated { .. }
@@ -470,7 +470,7 @@ impl Leading {
             }
             SyncPlan::Snap => {
                 let at = match self.phase {
-                    Phase::Broadcasting => body.history.committed(),
+                    Phase::Broadcasting => body.history.committed_batch(),
                     _ => self.agreed,
                 };
                 send(link, &Packet::Snap { zxid: at }, out);

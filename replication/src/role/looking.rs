@@ -90,6 +90,7 @@ impl Looking {
             | Input::EpochsSaved(_)
             | Input::Truncated { .. }
             | Input::SnapshotInstalled { .. }
+            | Input::Distrust { .. }
                 if self.ballot.is_none() =>
             {
                 self.start(body, now, out)
@@ -113,6 +114,7 @@ impl Looking {
             | Input::Touches(_)
             | Input::SyncReached { .. }
             | Input::RevalidatedFor { .. }
+            | Input::Distrust { .. }
             | Input::Abdicate => Role::Looking(self),
         }
     }

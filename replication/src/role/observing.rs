@@ -42,7 +42,7 @@ impl Observing {
             Input::Disconnected { link } if link == self.uplink.link => {
                 return Looking::enter(body, now, out);
             }
-            Input::Abdicate => return self.give_up(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => return self.give_up(body, now, out),
             Input::Appended { .. } => self.uplink.settle(body, out),
             Input::Forward(request) => self.uplink.forward(&request, out),
             Input::Revalidate { session, timeout_ms } => {

@@ -161,7 +161,7 @@ impl Synchronizing {
                 self.acknowledge(body, now, out);
                 self.read(body, now, out)
             }
-            Input::Abdicate => self.give_up(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => self.give_up(body, now, out),
             Input::Connected { link } | Input::Accepted { link, .. } => {
                 out.push(Output::Close { link });
                 Role::Synchronizing(self)

@@ -8,8 +8,6 @@
 pub(super) enum Fate {
     /// Accepted; concerns something inside ZooKeeper that has no counterpart here.
     Inside(&'static str),
-    /// Accepted; matters only between the servers of an ensemble.
-    Ensemble,
     /// Accepted with a warning: the feature is not there, and nothing is less safe without it.
     Missing(&'static str),
     /// Accepted if the value is one of these, refused otherwise.
@@ -18,7 +16,7 @@ pub(super) enum Fate {
 
 const OFF: &[&str] = &["false", "no", ""];
 
-use Fate::{Ensemble, Inside, Missing, Only};
+use Fate::{Inside, Missing, Only};
 
 const TLS: Fate = Missing("TLS listener not available yet: not listening");
 const SNAPSHOTS: Fate = Inside("snapshots and logs are removed as soon as newer ones cover them");
@@ -26,6 +24,8 @@ const THREADS: Fate = Inside("there is one executor per shard (ringkeeper.shards
 const CACHES: Fate = Inside("replies are encoded from the tree itself, nothing is cached");
 const GROUPING: Fate = Inside("a batch is written when the previous write completes");
 const WATCHES: Fate = Inside("watches are tables of each shard");
+const PEERS: Fate = Inside("concerns the inside of ZooKeeper's own servers");
+const HISTORY: Fate = Inside("what a learner misses is sent from memory, else as a snapshot");
 const REQUESTS: Fate = Missing("requests are bounded per connection only");
 const CONNECTIONS: Fate = Missing("connections are bounded by maxClientCnxns and maxCnxns only");
 const ADMIN: Fate = Missing("the HTTP admin server is not available yet: not listening");
@@ -43,34 +43,24 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("client.portUnification", TLS),
     ("clientTcpKeepAlive", Missing("sessions notice dead clients; no probes are sent")),
     ("closeSessionTxn.enabled", Inside("closing transactions always list their ephemerals")),
-    ("cnxTimeout", Ensemble),
-    ("commitLogCount", Ensemble),
+    ("commitLogCount", HISTORY),
     ("commitProcessor.", THREADS),
-    ("connectToLearnerMasterLimit", Ensemble),
     ("connection_throttle_", CONNECTIONS),
     ("controllerPort", Inside("belongs to ZooKeeper's own tests")),
     ("datadir.autocreate", Inside("data directories are created when missing")),
-    ("db.autocreate", Inside("an empty data directory is a fresh database")),
     ("digest.enabled", Inside("the state digest is always kept")),
     ("DigestAuthenticationProvider.digestAlg", Only(&["SHA1", "SHA-1"], "only SHA1 is known")),
-    (
-        "dynamicConfigFile",
-        Only(&[""], "ensembles are not available yet, nor is their dynamic file"),
-    ),
-    ("electionPortBindRetry", Ensemble),
     ("emulate353TTLNodes", Only(OFF, "the old layout of TTL owners is not known")),
     ("enableEagerACLCheck", Inside("requests are judged once, in order")),
     ("enforce.auth.enabled", Only(OFF, "clients cannot be required to authenticate yet")),
     ("enforce.auth.schemes", Missing("clients cannot be required to authenticate yet")),
     ("ensembleAuthName", Missing("the ensemble scheme is not available yet")),
-    ("fastleader.", Ensemble),
+    ("fastleader.", PEERS),
     ("fips-mode", Inside("concerns Java's cryptography")),
     ("flushDelay", GROUPING),
-    ("follower.", Ensemble),
-    ("forceSnapshotSync", Ensemble),
-    ("forward_learner_requests_to_commit_processor_disabled", Ensemble),
+    ("follower.", PEERS),
+    ("forward_learner_requests_to_commit_processor_disabled", PEERS),
     ("fsync.warningthresholdms", Missing("slow log writes are measured, not logged, so far")),
-    ("initLimit", Ensemble),
     ("intBufferStartingSizeBytes", Inside("concerns Java's buffers")),
     ("IPAuthenticationProvider.usexforwardedfor", ADMIN),
     ("jmx.", Inside("there is no JMX")),
@@ -80,10 +70,9 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("kerberos.", KERBEROS),
     ("largeRequestMaxBytes", REQUESTS),
     ("largeRequestThreshold", REQUESTS),
-    ("leader.", Ensemble),
-    ("leaderConnectDelayDuringRetryMs", Ensemble),
-    ("leaderServes", Ensemble),
-    ("learner.", Ensemble),
+    ("leader.", PEERS),
+    ("leaderConnectDelayDuringRetryMs", PEERS),
+    ("learner.", PEERS),
     ("letAnySaslUserDoX", Only(&["", "false"], "SASL users get no rights that were not granted")),
     ("localSessionsEnabled", Missing("all sessions are global")),
     ("localSessionsUpgradingEnabled", Missing("all sessions are global")),
@@ -92,21 +81,19 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("maxInProcessingDeadWatchers", WATCHES),
     ("maxResponseCacheSize", CACHES),
     ("maxWriteQueuePollTime", GROUPING),
-    ("messageTracker.", Ensemble),
+    ("messageTracker.", PEERS),
     ("metricsProvider.", Missing("metrics are served by mntr only, so far")),
-    ("multiAddress.", Ensemble),
+    ("multiAddress.", Inside("the addresses of a server are tried in order")),
     ("netty.", Inside("there is no Netty")),
     ("nio.", THREADS),
-    ("observer.", Ensemble),
-    ("observerMaster.", Ensemble),
-    ("observerMasterPort", Ensemble),
-    ("oraclePath", Ensemble),
+    ("observer.", PEERS),
+    ("observerMaster.", Missing("observers learn from the leader only")),
+    ("observerMasterPort", Missing("observers learn from the leader only")),
+    ("oraclePath", Missing("there is no oracle: two voters need both")),
     ("pathStats.", Missing("paths are not counted")),
-    ("peerType", Ensemble),
-    ("portUnification", Ensemble),
-    ("quorum.", Ensemble),
-    ("quorumCnxnTimeoutMs", Ensemble),
-    ("quorumListenOnAllIPs", Ensemble),
+    ("portUnification", Missing("servers do not speak TLS to each other yet")),
+    ("quorum.", PEERS),
+    ("quorumCnxnTimeoutMs", Inside("an election connection has syncLimit ticks to say who it is")),
     ("readonlymode.enabled", Missing("a server without a quorum does not serve reads yet")),
     ("request_", REQUESTS),
     ("request_throttler.shutdownTimeout", REQUESTS),
@@ -119,18 +106,16 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("serializeLastProcessedZxid.enabled", Inside("snapshots are exact at their zxid")),
     ("serverCnxnFactory", Inside("there is one network layer")),
     ("sessionRequireClientSASLAuth", Only(OFF, "clients cannot be required to use SASL yet")),
-    ("skipLearnerRequestToNextProcessor", Ensemble),
+    ("skipLearnerRequestToNextProcessor", PEERS),
     ("snapshot.compression.method", Inside("snapshots are mapped as they are")),
     ("snapshot.trust.empty", Inside("checksums tell an empty database from a lost one")),
-    ("snapshotSizeFactor", Ensemble),
+    ("snapshotSizeFactor", HISTORY),
     ("ssl.", TLS),
-    ("sslQuorum", Ensemble),
-    ("sslQuorumReloadCertFiles", Ensemble),
+    ("sslQuorumReloadCertFiles", Missing("servers do not speak TLS to each other yet")),
     ("superUser", KERBEROS),
     ("superUser.", KERBEROS),
-    ("syncEnabled", Ensemble),
-    ("syncLimit", Ensemble),
-    ("tcpKeepAlive", Ensemble),
+    ("syncEnabled", Inside("observers keep a log and snapshots like everybody")),
+    ("tcpKeepAlive", Inside("connections between servers are always probed")),
     ("test.", Inside("belongs to ZooKeeper's own tests")),
     ("testingonly.", Only(&[""], "the first zxid cannot be chosen")),
     ("throttled_op_wait_time", REQUESTS),

@@ -7,7 +7,9 @@ use engine::disk::ALIGN;
 use engine::draft::Settings;
 use engine::log::LogSettings;
 use model::ServerId;
+use replication::{PeerAddress, ReplicaConfig};
 
+use super::ensemble::{self, Beside, Finder, PeerListen, Place};
 use super::typed::{Notice, Problems, ZooCfg};
 use crate::limits::{LOG_WRITES_MAX, SESSIONS_MAX};
 
@@ -32,6 +34,8 @@ const SEGMENT_KB: i64 = 65_536;
 const SEGMENT_BYTES_MIN: u64 = 4 << 20;
 const RESERVE_BYTES: i64 = 256 << 20;
 const SESSIONLESS_MS: i64 = 10_000;
+/// How long a leader's log write may take before another server should lead.
+const DISK_HANG_MS: i64 = 700;
 
 /// How log writes reach the device; see `docs/adr/0005-log-backend.md`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,6 +105,10 @@ pub struct Resolved {
     pub log_dir: PathBuf,
     /// This server.
     pub server: ServerId,
+    /// How it works with others; None: it stands alone.
+    pub ensemble: Option<ReplicaConfig>,
+    /// Where it listens for them; None: it stands alone.
+    pub peer_listen: Option<PeerListen>,
     /// Shards; None: by the machine's cores.
     pub shards: Option<usize>,
     /// The core has an executor of its own.
@@ -136,6 +144,10 @@ pub struct Resolved {
     pub sessionless_ms: u64,
     /// Session passwords by ZooKeeper's formula.
     pub zookeeper_passwords: bool,
+    /// A leader whose log write takes longer gives way to another server, ms; 0: never.
+    pub disk_hang_ms: u64,
+    /// A file with the key of session passwords, shared by all servers.
+    pub session_key_file: Option<PathBuf>,
     /// Period of the container and TTL cleaning, ms.
     pub container_check_ms: u64,
     /// Removals per minute of that cleaning.
@@ -176,13 +188,38 @@ impl Resolved {
         ] {
             writeln!(text, "{key}={value}").expect("a string takes everything");
         }
+        if let Some(config) = &self.ensemble {
+            push_ensemble(&mut text, config);
+        }
         text
     }
 }
 
+/// The part of `conf` that only members of an ensemble have.
+fn push_ensemble(text: &mut String, config: &ReplicaConfig) {
+    let own = config.members.member(config.id).and_then(|member| member.addresses.first());
+    let port = |port: fn(&PeerAddress) -> u16| own.map_or(0, port);
+    for (key, value) in [
+        ("initLimit", config.init_limit),
+        ("syncLimit", config.sync_limit),
+        ("electionAlg", 3),
+        ("electionPort", u32::from(port(|own| own.election_port))),
+        ("quorumPort", u32::from(port(|own| own.quorum_port))),
+        ("peerType", u32::from(config.members.is_observer(config.id))),
+    ] {
+        writeln!(text, "{key}={value}").expect("a string takes everything");
+    }
+    writeln!(text, "membership: \n{}", config.members).expect("a string takes everything");
+}
+
 /// Fills in the defaults and checks what belongs together.
-pub fn resolve(cfg: &ZooCfg, line: &CommandLine) -> Result<(Resolved, Vec<Notice>), Problems> {
-    let mut resolver = Resolver { cfg, line, problems: Problems::default(), notices: Vec::new() };
+pub fn resolve(
+    cfg: &ZooCfg,
+    line: &CommandLine,
+    beside: &Beside,
+) -> Result<(Resolved, Vec<Notice>), Problems> {
+    let (problems, notices) = (Problems::default(), Vec::new());
+    let mut resolver = Resolver { cfg, line, beside, problems, notices };
     let resolved = resolver.resolve();
     if resolver.problems.0.is_empty() {
         Ok((resolved, resolver.notices))
@@ -194,6 +231,7 @@ pub fn resolve(cfg: &ZooCfg, line: &CommandLine) -> Result<(Resolved, Vec<Notice
 struct Resolver<'a> {
     cfg: &'a ZooCfg,
     line: &'a CommandLine,
+    beside: &'a Beside,
     problems: Problems,
     notices: Vec<Notice>,
 }
@@ -220,9 +258,7 @@ impl Resolver<'_> {
 
     fn resolve(&mut self) -> Resolved {
         let cfg = self.cfg;
-        let server = self.server();
-        let (host, port) = self.client_address();
-        let data_dir = self.line.data_dir.clone().or(cfg.data_dir.clone().map(PathBuf::from));
+        let data_dir = ensemble::data_dir(cfg, self.line);
         if data_dir.is_none() && !self.line.no_file {
             self.problem("dataDir: must be set");
         }
@@ -234,6 +270,20 @@ impl Resolver<'_> {
         let limit = [0, i64::from(i32::MAX)];
         let day_ms = 86_400_000;
         let frame = self.frame_bytes();
+        let Place { server, client, ensemble } = Finder {
+            cfg,
+            beside: self.beside,
+            data_dir: &data_dir,
+            tick_ms,
+            frame_bytes: frame,
+            problems: &mut self.problems,
+            notices: &mut self.notices,
+        }
+        .find();
+        let (ensemble, peer_listen) = ensemble.unzip();
+        let (host, port) = self.client_address(client);
+        let (zookeeper_passwords, session_key_file) =
+            ensemble::passwords(cfg, ensemble.is_some(), &mut self.notices);
         Resolved {
             host,
             port,
@@ -241,6 +291,8 @@ impl Resolver<'_> {
             data_dir,
             log_dir,
             server,
+            ensemble,
+            peer_listen,
             shards: self.shards(),
             core_apart: cfg.core_apart.unwrap_or(false),
             pin: cfg.pin,
@@ -265,7 +317,14 @@ impl Resolver<'_> {
                 [1, day_ms],
                 SESSIONLESS_MS,
             ) as u64,
-            zookeeper_passwords: cfg.zookeeper_passwords.unwrap_or(false),
+            zookeeper_passwords,
+            disk_hang_ms: self.within(
+                "ringkeeper.diskHangLimit",
+                cfg.ensemble.disk_hang_ms,
+                [0, day_ms],
+                DISK_HANG_MS,
+            ) as u64,
+            session_key_file,
             container_check_ms: self.within(
                 "znode.container.checkIntervalMs",
                 cfg.container_check_ms,
@@ -312,38 +371,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// The one server that may be listed so far.
-    fn server(&mut self) -> ServerId {
-        let participants = self.cfg.servers.iter().filter(|server| server.participant).count();
-        match self.cfg.servers.as_slice() {
-            [] => ServerId(1),
-            [one] if participants == 1 => {
-                if self.cfg.standalone == Some(false) {
-                    let text = "standaloneEnabled=false: this one server cannot be joined by \
-                                others yet";
-                    self.notice(true, text);
-                }
-                if one.id > 255 {
-                    self.problem(format!("server.{}: ids go from 0 to 255", one.id));
-                }
-                ServerId(one.id as _)
-            }
-            _ if participants == 0 => {
-                self.problem("server.N: observers need participants");
-                ServerId(1)
-            }
-            several => {
-                let ids: Vec<_> = several.iter().map(|server| server.id.to_string()).collect();
-                self.problem(format!(
-                    "server.{}: ensembles of several servers are not available yet",
-                    ids.join(", server.")
-                ));
-                ServerId(1)
-            }
-        }
-    }
-
-    fn client_address(&mut self) -> (Host, u16) {
+    /// `listed` is what the own server line says.
+    fn client_address(&mut self, listed: Option<(Option<String>, u16)>) -> (Host, u16) {
         let cfg = self.cfg;
         if cfg.client_port.is_none() && cfg.client_port_address.is_some() {
             self.problem("clientPortAddress: needs clientPort");
@@ -351,7 +380,6 @@ impl Resolver<'_> {
         if cfg.secure_address && !cfg.secure_port {
             self.problem("secureClientPortAddress: needs secureClientPort");
         }
-        let listed = cfg.servers.first().and_then(|server| server.client.clone());
         if let (Some((host, port)), Some(fixed)) = (&listed, cfg.client_port) {
             if *port != fixed {
                 self.problem(format!("clientPort={fixed}: the server line says {port}"));
@@ -371,6 +399,10 @@ impl Resolver<'_> {
             (Some(host), Some(port)) => (named(&host), port),
             (None, Some(port)) => (Host::Any, port),
             (_, None) if self.line.no_file => (named("127.0.0.1"), CLIENT_PORT),
+            // Who does not know which line is its own has been told so.
+            (_, None) if cfg.ensemble.servers.len() > 1 && !self.problems.0.is_empty() => {
+                (Host::Any, CLIENT_PORT)
+            }
             (_, None) => {
                 self.problem("clientPort: must be set, or nothing would listen");
                 (Host::Any, CLIENT_PORT)
@@ -504,7 +536,7 @@ impl Resolver<'_> {
     }
 }
 
-fn named(host: &str) -> Host {
+pub(super) fn named(host: &str) -> Host {
     match host {
         "" | "*" | "0.0.0.0" | "::" => Host::Any,
         host => Host::Named(host.to_owned()),

@@ -1,10 +1,11 @@
 use super::*;
+use model::ServerId;
 
 const BASE: &str = "dataDir=/d\nclientPort=2181\n";
 
 fn load(text: &str) -> Result<(Resolved, Vec<Notice>), Problems> {
     let (cfg, mut notices) = ZooCfg::read(parse(text))?;
-    let (resolved, more) = resolve(&cfg, &CommandLine::default())?;
+    let (resolved, more) = resolve(&cfg, &CommandLine::default(), &Beside::default())?;
     notices.extend(more);
     Ok((resolved, notices))
 }
@@ -46,7 +47,8 @@ fn defaults_are_zookeepers_where_it_has_some() {
 fn without_a_file_only_this_machine_is_served() {
     let (cfg, _) = ZooCfg::read(Vec::new()).expect("nothing is wrong with nothing");
     let line = CommandLine { no_file: true, ..CommandLine::default() };
-    let (resolved, _) = resolve(&cfg, &line).expect("the defaults fit together");
+    let (resolved, _) =
+        resolve(&cfg, &line, &Beside::default()).expect("the defaults fit together");
     assert_eq!(resolved.host, Host::Named("127.0.0.1".into()));
     assert_eq!((resolved.port, resolved.connections_per_address_max), (2181, 0));
     assert_eq!(resolved.data_dir, std::path::Path::new("./data"));
@@ -58,7 +60,8 @@ fn without_a_file_only_this_machine_is_served() {
         no_file: false,
     };
     let (cfg, _) = ZooCfg::read(parse(BASE)).expect("the file is right");
-    let (resolved, _) = resolve(&cfg, &line).expect("the line overrules the file");
+    let (resolved, _) =
+        resolve(&cfg, &line, &Beside::default()).expect("the line overrules the file");
     assert_eq!(resolved.host, Host::Named("::1".into()));
     assert_eq!((resolved.port, resolved.shards), (0, Some(2)));
     assert_eq!(resolved.data_dir, std::path::Path::new("/e"));
@@ -136,15 +139,16 @@ fn refusals_name_the_key() {
         ("electionAlg=1", "electionAlg=1"),
         ("standaloneEnabled=yes", "must be true or false"),
         ("localSessionsEnabled=maybe", "line 3: localSessionsEnabled=maybe: must be true or false"),
-        ("server.1=a:1:2\nserver.2=b:1:2", "ensembles of several servers"),
         ("server.1=a:1:2:observer", "observers need participants"),
         ("server.1=a:1:1", "must differ"),
         ("server.1=a:1", "quorum port and an election port"),
         ("server.1=a:1:2:king", "unknown role king"),
-        ("server.1=a:1:2:observer|b:1:2", "roles of its addresses differ"),
+        ("server.1=a:1:2:observer|b:1:2:participant", "roles of its addresses differ"),
         ("server.1=a:1:2;5", "the server line says 5"),
-        ("group.1=1:2", "ensembles"),
-        ("dynamicConfigFile=/x", "dynamicConfigFile"),
+        ("group.1=1:2", "no server.N"),
+        ("server.1=a:1:2:participant:x", "follows the role"),
+        ("peerType=king", "peerType=king"),
+        ("dynamicConfigFile=/x\nserver.1=a:1:2", "the file that dynamicConfigFile names"),
         ("metricsProvider.className=com.example.Mine", "unknown"),
         ("extendedTypesEnabled=true\nserver.255=h:1:2", "254"),
         ("sessionRequireClientSASLAuth=true", "sessionRequireClientSASLAuth"),
@@ -206,4 +210,166 @@ fn conf_shows_what_is_in_force() {
     let text = with("tickTime=2000").conf_text(4711);
     assert!(text.starts_with("clientPort=4711\nsecureClientPort=-1\ndataDir=/d\n"), "{text}");
     assert!(text.contains("\nminSessionTimeout=4000\n"), "{text}");
+}
+
+const TRIO: &str = "dataDir=/d\ntickTime=500\ninitLimit=10\nsyncLimit=4\n\
+    server.1=a:2881:3881;2181\nserver.2=[::1]:2882:3882:participant;10.0.0.2:2182\n\
+    server.3=c:2883:3883:observer;2183\n";
+/// Two voters beside the observer of `TRIO`.
+const FOURTH: &str = "server.4=d:2884:3884\n";
+
+fn join(text: &str, my_id: Option<&str>) -> Result<(Resolved, Vec<Notice>), Problems> {
+    let beside = Beside { my_id: my_id.map(str::to_owned), initialize: false };
+    let (cfg, mut notices) = ZooCfg::read(parse(text))?;
+    let (resolved, more) = resolve(&cfg, &CommandLine::default(), &beside)?;
+    notices.extend(more);
+    Ok((resolved, notices))
+}
+
+fn member(text: &str, my_id: &str) -> Resolved {
+    join(text, Some(my_id)).unwrap_or_else(|problems| panic!("{text}: {problems}")).0
+}
+
+#[test]
+fn several_servers_are_an_ensemble() {
+    let resolved = member(TRIO, " 2\n");
+    assert_eq!(resolved.server.0, 2);
+    assert_eq!((resolved.host, resolved.port), (Host::Named("10.0.0.2".into()), 2182));
+    let config = resolved.ensemble.expect("an ensemble");
+    assert_eq!((config.id.0, config.tick_ms), (2, 500));
+    assert_eq!((config.init_limit, config.sync_limit), (10, 4));
+    assert!(config.empty_may_vote && !config.force_snapshot);
+    let text = "server.1=a:2881:3881:participant;0.0.0.0:2181\n\
+        server.2=[::1]:2882:3882:participant;10.0.0.2:2182\n\
+        server.3=c:2883:3883:observer;0.0.0.0:2183\nversion=0";
+    assert_eq!(config.members.to_string(), text, "as ZooKeeper writes it");
+    let listen = resolved.peer_listen.expect("ports");
+    assert_eq!(listen.quorum, [(Host::Named("::1".into()), 2882)]);
+    assert_eq!(listen.election, [(Host::Named("::1".into()), 3882)]);
+    assert_eq!((listen.bind_tries, listen.connect_ms), (Some(3), 2000), "syncLimit ticks");
+    assert!(member(TRIO, "3").ensemble.expect("an ensemble").members.is_observer(ServerId(3)));
+}
+
+#[test]
+fn keys_of_the_ensemble_have_their_effect() {
+    let with = |text: &str| member(&format!("{TRIO}{text}"), "1");
+    let config = |text: &str| with(text).ensemble.expect("an ensemble");
+    let listen = |text: &str| with(text).peer_listen.expect("ports");
+    assert_eq!(listen("quorumListenOnAllIPs=true").quorum, [(Host::Any, 2881)]);
+    assert_eq!(listen("quorumListenOnAllIPs=true").election, [(Host::Any, 3881)]);
+    assert_eq!(listen("electionPortBindRetry=0").bind_tries, None, "for ever");
+    assert_eq!(listen("electionPortBindRetry=7").bind_tries, Some(7));
+    assert_eq!(listen("cnxTimeout=70").connect_ms, 70);
+    assert_eq!(listen("tickTime=60000").connect_ms, 5000);
+    assert!(!config("db.autocreate=false").empty_may_vote);
+    assert!(config("forceSnapshotSync=true").force_snapshot);
+    assert_eq!(config("fastleader.minNotificationInterval=7").notify_ms_min, 7);
+    assert_eq!(config("fastleader.maxNotificationInterval=9000").notify_ms_max, 9000);
+    assert!(config("jute.maxbuffer=67108864").data_bytes_max >= 64 << 20);
+    let two = "multiAddress.enabled=true\nserver.4=d:1:2|[::2]:3:4:observer";
+    let config = config(two);
+    let four = config.members.member(ServerId(4)).expect("listed");
+    assert_eq!(four.addresses[1].host, "::2");
+    assert!(four.observer, "the role may stand at the end only, as ZooKeeper writes it");
+    let groups = format!("{FOURTH}group.1=1:2\ngroup.2=4\nweight.1=3");
+    let text = with(&groups).ensemble.expect("an ensemble").members.to_string();
+    assert!(
+        text.ends_with("group.1=1:2\ngroup.2=4\nweight.1=3\nweight.2=1\nweight.4=1\nversion=0")
+    );
+}
+
+/// An operator who made a mistake in one of the many files learns which.
+#[test]
+fn an_ensemble_that_does_not_fit_together_is_refused() {
+    let table = [
+        ("", None, "/d/myid: missing"),
+        ("", Some("x"), "/d/myid: \"x\" is not a number"),
+        ("", Some("300"), "not a number from 0 to 255"),
+        ("", Some("7"), "server 7 is not among the server.N lines"),
+        ("initLimit=0", Some("1"), "initLimit=0"),
+        ("syncLimit=x", Some("1"), "syncLimit=x: not a whole number"),
+        ("server.4=d:1:2|e:1:2", Some("1"), "server.4: several addresses need multiAddress"),
+        ("server.300=d:1:2", Some("1"), "server.300: ids go from 0 to 255"),
+        ("server.4=d:1:2", Some("4"), "clientPort: must be set"),
+        ("clientPort=9", Some("1"), "the server line says 2181"),
+        ("group.1=1", Some("1"), "2 is in none"),
+        ("weight.1=x", Some("1"), "weight.1=x"),
+        ("sslQuorum=true", Some("1"), "sslQuorum: connections between servers"),
+        ("quorum.auth.enableSasl=true", Some("1"), "quorum.auth.enableSasl"),
+        ("electionPortBindRetry=-1", Some("1"), "electionPortBindRetry=-1"),
+    ];
+    for (text, my_id, words) in table {
+        let said = join(&format!("{TRIO}{text}"), my_id).err();
+        let said = said.unwrap_or_else(|| panic!("{text} must be refused")).to_string();
+        assert!(said.contains(words), "{text}: {said}");
+    }
+    let lines = "server.1=a:1:2\nserver.2=b:1:2\n";
+    let said = join(&format!("{BASE}{lines}"), Some("1")).expect_err("refused").to_string();
+    assert!(said.contains("initLimit: must be set") && said.contains("syncLimit: must be set"));
+    let observed =
+        format!("{BASE}initLimit=1\nsyncLimit=1\nserver.1=a:1:2\nserver.2=b:1:2:observer\n");
+    let said = join(&observed, Some("1")).expect_err("refused").to_string();
+    assert!(said.contains("stands alone and cannot have observers"), "{said}");
+    let (resolved, _) =
+        join(&format!("{observed}standaloneEnabled=false"), Some("1")).expect("asked for");
+    assert!(resolved.ensemble.is_some());
+}
+
+/// Sessions move between servers, so every server must come to the same passwords.
+#[test]
+fn an_ensemble_agrees_on_passwords() {
+    assert!(!with("").zookeeper_passwords, "alone: by its own key");
+    let (resolved, notices) = join(TRIO, Some("1")).expect("accepted");
+    assert!(resolved.zookeeper_passwords);
+    let said = |notices: &[Notice], words: &str| {
+        notices.iter().find(|notice| notice.text.contains(words)).map(|notice| notice.warn)
+    };
+    assert_eq!(said(&notices, "which can be guessed"), Some(false), "{notices:?}");
+    let keyed = member(&format!("{TRIO}ringkeeper.sessionKeyFile=/k"), "1");
+    assert!(!keyed.zookeeper_passwords);
+    assert_eq!(keyed.session_key_file.as_deref(), Some(std::path::Path::new("/k")));
+    let off = format!("{TRIO}ringkeeper.zookeeperPasswords=false");
+    let (resolved, notices) = join(&off, Some("1")).expect("accepted");
+    assert!(!resolved.zookeeper_passwords);
+    assert_eq!(said(&notices, "the same on every server"), Some(true), "{notices:?}");
+}
+
+#[test]
+fn members_may_stand_in_a_file_of_their_own() {
+    let dynamic = |file: &str, text: &str| {
+        let main =
+            format!("{BASE}initLimit=5\nsyncLimit=2\ndynamicConfigFile={file}\nserver.realm=x\n");
+        let (mut cfg, _) = ZooCfg::read(parse(&main)).expect("the file is right");
+        cfg.read_dynamic(parse(text)).map_err(|problems| problems.to_string())?;
+        let beside = Beside { my_id: Some("2".into()), initialize: true };
+        let resolved = resolve(&cfg, &CommandLine::default(), &beside);
+        let (resolved, _) = resolved.map_err(|problems| problems.to_string())?;
+        Ok::<_, String>(resolved.ensemble.expect("an ensemble").members.version())
+    };
+    let lines = "server.1=a:1:2\nserver.2=b:1:2\n";
+    assert_eq!(dynamic("/x/zoo.cfg.dynamic.1f00000000", lines), Ok(0x1f_0000_0000));
+    assert_eq!(dynamic("/x/members", lines), Ok(0));
+    assert_eq!(dynamic("/x/members", &format!("{lines}version=1a")), Ok(0x1a));
+    let table = [
+        ("/x/zoo.cfg.dynamic.2", "server.1=a:1:2\nversion=3", "version=3"),
+        ("/x/members", "server.1=a:1:2\ntickTime=3", "line 2: tickTime"),
+        ("/x/members", "", "lists no server"),
+        ("/x/members", "server.1=a:1:1", "must differ"),
+    ];
+    for (file, text, words) in table {
+        let said = dynamic(file, text).expect_err(text);
+        assert!(said.contains(words), "{text}: {said}");
+    }
+}
+
+/// `conf` of a member ends like ZooKeeper's (client-protocol 9.2).
+#[test]
+fn conf_of_a_member_shows_the_ensemble() {
+    let text = member(TRIO, "3").conf_text(2183);
+    let expect = "serverId=3\ninitLimit=10\nsyncLimit=4\nelectionAlg=3\nelectionPort=3883\n\
+        quorumPort=2883\npeerType=1\nmembership: \n\
+        server.1=a:2881:3881:participant;0.0.0.0:2181\n\
+        server.2=[::1]:2882:3882:participant;10.0.0.2:2182\n\
+        server.3=c:2883:3883:observer;0.0.0.0:2183\nversion=0\n";
+    assert!(text.ends_with(expect), "{text}");
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::ensemble::EnsembleKeys;
 use super::keys::{Fate, fate};
 use super::properties::Property;
 
@@ -23,17 +24,6 @@ impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("\n"))
     }
-}
-
-/// A `server.N` line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ServerLine {
-    /// N.
-    pub id: u64,
-    /// Takes part in votes.
-    pub participant: bool,
-    /// Client address after the semicolon: host, if named, and port.
-    pub client: Option<(Option<String>, u16)>,
 }
 
 /// The keys that this server acts on, as written. None: not written.
@@ -101,8 +91,8 @@ pub struct ZooCfg {
     pub outstanding_max: Option<i64>,
     /// `nio.sessionlessCnxnTimeout`, ms
     pub sessionless_ms: Option<i64>,
-    /// `server.N`
-    pub servers: Vec<ServerLine>,
+    /// What concerns the other servers.
+    pub ensemble: EnsembleKeys,
     /// `ringkeeper.shards`
     pub shards: Option<i64>,
     /// `ringkeeper.coreExecutor` is `own`
@@ -122,18 +112,28 @@ pub struct ZooCfg {
 }
 
 /// The properties not yet taken, and what was found on the way.
-struct Reader {
+#[derive(Default)]
+pub(super) struct Reader {
     left: BTreeMap<String, Property>,
     notices: Vec<Notice>,
-    problems: Problems,
+    pub(super) problems: Problems,
 }
 
 impl Reader {
-    fn text(&mut self, key: &str) -> Option<String> {
-        self.left.remove(key).map(|property| property.value)
+    /// True if a key is written and not taken yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.left.contains_key(key)
     }
 
-    fn problem(&mut self, line: usize, text: impl fmt::Display) {
+    pub(super) fn take(&mut self, key: &str) -> Option<Property> {
+        self.left.remove(key)
+    }
+
+    pub(super) fn text(&mut self, key: &str) -> Option<String> {
+        self.take(key).map(|property| property.value)
+    }
+
+    pub(super) fn problem(&mut self, line: usize, text: impl fmt::Display) {
         self.problems.0.push(format!("line {line}: {text}"));
     }
 
@@ -151,7 +151,7 @@ impl Reader {
         }
     }
 
-    fn number(&mut self, key: &str) -> Option<i64> {
+    pub(super) fn number(&mut self, key: &str) -> Option<i64> {
         self.parsed(key, "not a whole number")
     }
 
@@ -174,7 +174,7 @@ impl Reader {
     }
 
     /// ZooKeeper's recognised keys: literally true or false, in any case.
-    fn strict_bool(&mut self, key: &str) -> Option<bool> {
+    pub(super) fn strict_bool(&mut self, key: &str) -> Option<bool> {
         let property = self.left.remove(key)?;
         match property.value.to_ascii_lowercase().as_str() {
             "true" => Some(true),
@@ -188,7 +188,7 @@ impl Reader {
     }
 
     /// System properties: only `true` is true.
-    fn lenient_bool(&mut self, key: &str) -> Option<bool> {
+    pub(super) fn lenient_bool(&mut self, key: &str) -> Option<bool> {
         let text = self.text(key)?;
         let known = ["true", "false"].iter().any(|word| text.eq_ignore_ascii_case(word));
         if !known {
@@ -242,7 +242,7 @@ impl ZooCfg {
             container_never_used_ms: reader.number("znode.container.maxNeverUsedIntervalMs"),
             outstanding_max: reader.java_number("globalOutstandingLimit"),
             sessionless_ms: reader.number("nio.sessionlessCnxnTimeout"),
-            servers: Vec::new(),
+            ensemble: EnsembleKeys::take(&mut reader),
             shards: reader.number("ringkeeper.shards"),
             core_apart: None,
             pin: reader.strict_bool("ringkeeper.pin"),
@@ -258,21 +258,21 @@ impl ZooCfg {
         for (key, property) in rest {
             if key.starts_with("authProvider.") {
                 cfg.auth_providers.push(property.value);
-            } else if let Some(id) = key.strip_prefix("server.").filter(|id| is_number(id)) {
-                match server_line(id, &property.value) {
-                    Ok(server) => cfg.servers.push(server),
-                    Err(why) => {
-                        reader.problem(property.line, format!("{key}={}: {why}", property.value));
-                    }
+            } else if cfg.ensemble.take_member(&mut reader, &key, &property) {
+                if cfg.ensemble.dynamic_file.is_some() {
+                    let text = format!("{key}: belongs into the file that dynamicConfigFile names");
+                    reader.problem(property.line, text);
                 }
-            } else if key.starts_with("group.") || key.starts_with("weight.") {
-                reader.problem(property.line, format!("{key}: ensembles are not available yet"));
             } else {
                 pass_over(&mut reader, &key, &property);
             }
         }
-        cfg.servers.sort_by_key(|server| server.id);
         if reader.problems.0.is_empty() { Ok((cfg, reader.notices)) } else { Err(reader.problems) }
+    }
+
+    /// Reads the properties of the file that `dynamicConfigFile` names.
+    pub fn read_dynamic(&mut self, properties: Vec<Property>) -> Result<(), Problems> {
+        self.ensemble.take_dynamic(properties)
     }
 }
 
@@ -293,13 +293,7 @@ fn core_executor(reader: &mut Reader) -> Option<bool> {
 const BOOLEANS: &[&str] = &[
     "localSessionsEnabled",
     "localSessionsUpgradingEnabled",
-    "multiAddress.enabled",
     "portUnification",
-    "quorum.auth.enableSasl",
-    "quorum.auth.learnerRequireSasl",
-    "quorum.auth.serverRequireSasl",
-    "quorumListenOnAllIPs",
-    "sslQuorum",
     "sslQuorumReloadCertFiles",
     "syncEnabled",
 ];
@@ -319,10 +313,12 @@ fn checked_only(reader: &mut Reader) {
     {
         reader.problem(property.line, format!("electionAlg={}: only 3", property.value));
     }
-    for key in ["initLimit", "syncLimit", "connectToLearnerMasterLimit"] {
-        if reader.left.contains_key(key) && reader.number(key).is_some() {
-            reader.notice(false, format!("{key}: matters only in an ensemble"));
-        }
+    if reader.number("connectToLearnerMasterLimit").is_some_and(|ticks| ticks > 0) {
+        let text = "connectToLearnerMasterLimit: no effect, initLimit is the limit";
+        reader.notice(false, text);
+    }
+    if reader.text("leaderServes").is_some_and(|text| text == "no") {
+        reader.notice(true, "leaderServes=no: not obeyed, the leader serves clients too");
     }
     if reader.text("forceSync").is_some_and(|text| text == "no") {
         let text = "forceSync=no: not obeyed, a write is answered only when it is durable";
@@ -347,9 +343,6 @@ fn checked_only(reader: &mut Reader) {
 fn pass_over(reader: &mut Reader, key: &str, property: &Property) {
     match fate(key) {
         Some(Fate::Inside(why)) => reader.notice(false, format!("{key}: no effect, {why}")),
-        Some(Fate::Ensemble) => {
-            reader.notice(false, format!("{key}: matters only in an ensemble"));
-        }
         Some(Fate::Missing(why)) => reader.notice(true, format!("{key}: {why}")),
         Some(Fate::Only(values, why)) => {
             if !values.iter().any(|value| property.value.eq_ignore_ascii_case(value)) {
@@ -360,63 +353,6 @@ fn pass_over(reader: &mut Reader, key: &str, property: &Property) {
     }
 }
 
-fn is_number(text: &str) -> bool {
+pub(super) fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// `host:quorumPort:electionPort[:role][|...][;[clientHost:]clientPort]` (client-protocol 10.8).
-fn server_line(id: &str, value: &str) -> Result<ServerLine, String> {
-    let id = id.parse().map_err(|_| "the id is too large".to_owned())?;
-    let (addresses, client) = match value.split_once(';') {
-        Some((addresses, client)) => (addresses, Some(client)),
-        None => (value, None),
-    };
-    let mut roles = Vec::new();
-    for address in addresses.split('|') {
-        let (host, rest) = split_host(address).ok_or("must begin with host:port:port")?;
-        if host.is_empty() {
-            return Err("the host is empty".into());
-        }
-        let mut parts = rest.split(':');
-        let mut port = || {
-            let port: Option<u16> = parts.next().and_then(|part| part.trim().parse().ok());
-            port.ok_or("must have a quorum port and an election port")
-        };
-        let (quorum, election) = (port()?, port()?);
-        if quorum == election {
-            return Err("quorum port and election port must differ".into());
-        }
-        roles.push(match parts.next().map(|role| role.trim().to_ascii_lowercase()) {
-            None => true,
-            Some(role) if role == "participant" => true,
-            Some(role) if role == "observer" => false,
-            Some(role) => return Err(format!("unknown role {role}")),
-        });
-    }
-    if roles.windows(2).any(|pair| pair[0] != pair[1]) {
-        return Err("the roles of its addresses differ".into());
-    }
-    if roles.len() > 1 {
-        return Err("several addresses are not available yet".into());
-    }
-    let client = client.map(|client| {
-        let (host, port) = match split_host(client) {
-            Some((host, port)) => (Some(host.to_owned()), port),
-            None => (None, client),
-        };
-        let port = port.trim().parse().map_err(|_| "the client port is not a port".to_owned())?;
-        Ok::<_, String>((host, port))
-    });
-    Ok(ServerLine { id, participant: roles[0], client: client.transpose()? })
-}
-
-/// Splits `host:rest`, the host possibly in brackets.
-fn split_host(text: &str) -> Option<(&str, &str)> {
-    match text.trim().strip_prefix('[') {
-        Some(inner) => {
-            let (host, rest) = inner.split_once(']')?;
-            Some((host, rest.strip_prefix(':')?))
-        }
-        None => text.trim().split_once(':'),
-    }
 }

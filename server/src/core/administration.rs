@@ -42,6 +42,11 @@ impl Observed {
         }
     }
 
+    /// How long the oldest log write has been under way, ms.
+    pub(super) fn oldest_write_ms(&self, now: Mono) -> u64 {
+        self.writes.front().map_or(0, |(_, since)| now.since(*since).as_millis() as u64)
+    }
+
     /// A disk operation has ended.
     pub(super) fn disk_done(&mut self, token: DiskToken, now: Mono) {
         if let Some(at) = self.writes.iter().position(|(write, _)| *write == token)
@@ -114,7 +119,7 @@ impl Core {
             state: self.pipeline.version(),
             uptime_ms: now.mono.since(self.started).as_millis() as u64,
             session_sets,
-            session_count: self.expiry.len() as u64,
+            session_count: self.pipeline.version().tables().sessions.len() as u64,
             digests: &digests,
             host: HostFacts { connections_rejected: rejected, ..self.host },
             measured: self.measured(),

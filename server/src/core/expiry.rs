@@ -84,6 +84,12 @@ impl Expiry {
         }
     }
 
+    /// Stops tracking everybody.
+    pub(super) fn clear(&mut self) {
+        self.sessions.clear();
+        self.queue.clear();
+    }
+
     /// A shard has reported everything it heard up to `at`; the touches of the report first.
     pub(super) fn reported(&mut self, shard: ShardId, at: Mono) {
         let Some(last) = self.reported.get_mut(usize::from(shard.0)) else { return };
@@ -129,11 +135,6 @@ impl Expiry {
     /// Sessions with their deadlines, monotonic ms, in the order they are due.
     pub(super) fn deadlines(&self) -> impl Iterator<Item = (u64, SessionId)> + '_ {
         self.queue.iter().copied()
-    }
-
-    /// Number of sessions.
-    pub(super) fn len(&self) -> usize {
-        self.queue.len()
     }
 }
 
@@ -184,7 +185,7 @@ mod tests {
         run(&mut expiry, 7900, 8000);
         assert_eq!(expiry.due(), Some(S));
         expiry.remove(S);
-        assert_eq!((expiry.due(), expiry.len()), (None, 0));
+        assert_eq!((expiry.due(), expiry.deadlines().count()), (None, 0));
     }
 
     #[test]

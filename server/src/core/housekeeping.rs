@@ -3,19 +3,23 @@
 use engine::disk::{DiskDone, DiskFact, DiskOp};
 use engine::draft::Caller;
 use model::{Now, Op, SessionId, Zxid};
+use replication::Input;
 
 use super::pipeline::Finding;
+use super::rebuild::Rebuild;
 use super::retention::LastSnapshot;
 use super::{Core, CoreOutputs};
 use crate::limits::EXPIRED_PER_TICK_MAX;
 
 impl Core {
     pub(super) fn on_tick(&mut self, now: Now, out: &mut CoreOutputs) {
-        self.pipeline.tick(now, out);
+        self.pipeline.tell(now.mono, Input::Tick);
+        self.carry_out(now, out);
+        self.watch_disk(now);
         self.expiry.tick(now.mono);
-        if !self.stopping && self.pipeline.is_serving() {
-            self.expire_sessions(now, out);
-            self.remove_containers(now, out);
+        if !self.stopping && self.pipeline.orders() {
+            self.expire_sessions(now);
+            self.remove_containers(now);
         }
         self.take_snapshot(now, out);
         let next_token = &mut self.next_token;
@@ -28,19 +32,19 @@ impl Core {
         }
     }
 
-    fn expire_sessions(&mut self, now: Now, out: &mut CoreOutputs) {
+    fn expire_sessions(&mut self, now: Now) {
         for _ in 0..EXPIRED_PER_TICK_MAX {
             let Some(session) = self.expiry.due() else { return };
-            if !self.pipeline.make_room(now, 0, out) {
+            if !self.pipeline.make_room(now, 0) {
                 return;
             }
             self.expire(now, session);
         }
     }
 
-    fn remove_containers(&mut self, now: Now, out: &mut CoreOutputs) {
+    fn remove_containers(&mut self, now: Now) {
         self.reaper.tick(now, self.pipeline.draft());
-        while !self.space.refuses_writes() && self.pipeline.make_room(now, 0, out) {
+        while !self.space.refuses_writes() && self.pipeline.make_room(now, 0) {
             let Some(path) = self.reaper.next(now.mono) else { return };
             let who = Caller { session: SessionId::NONE, identities: self.nobody.clone() };
             let op = Op::DeleteContainer { path: &path };
@@ -53,7 +57,8 @@ impl Core {
         let bytes = self.pipeline.log().bytes_since_snapshot();
         let state_bytes = self.pipeline.version().data_bytes();
         let due = self.retention.is_due(now.mono, zxid, committed, bytes, state_bytes);
-        if !self.stopping && (due || self.would_make_space(now, zxid)) {
+        let free = !self.stopping && !self.pipeline.rebuild.is_installing();
+        if free && (due || self.would_make_space(now, zxid)) {
             self.begin_snapshot(now, out);
         }
     }
@@ -63,7 +68,7 @@ impl Core {
         let (zxid, (_, committed)) = (version.zxid(), self.pipeline.counts());
         let token = self.token();
         self.retention.begin(token, zxid, committed, now.mono);
-        out.disk.push(DiskOp::WriteSnapshot { token, version });
+        out.disk.push(DiskOp::WriteSnapshot { token, version, incoming: false });
     }
 
     /// True if a clean stop, everything accepted being durable, waits for a snapshot that spares
@@ -103,6 +108,10 @@ impl Core {
         }
         if self.pipeline.halt().is_some() {
             return;
+        }
+        if Rebuild::is_mine(done.token) {
+            let rebuilt = self.pipeline.rebuild.done(done);
+            return self.on_rebuilt(now, rebuilt, out);
         }
         if self.retention.is_mine(done.token) {
             return self.on_snapshot(now, done, out);

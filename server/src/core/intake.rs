@@ -5,6 +5,9 @@
 
 use std::collections::VecDeque;
 
+use model::SessionId;
+use replication::{LinkId, Request};
+
 use crate::link::{ConnId, Submit, Submits};
 
 /// Something to execute.
@@ -18,6 +21,10 @@ pub(super) enum Work {
     },
     /// A new session for a connection, with the timeout it asked for.
     NewSession { conn: ConnId, timeout_ms: i32 },
+    /// A write or sync of a learner's client.
+    Forwarded { learner: LinkId, request: Request },
+    /// A session that is gone and left ephemerals.
+    Orphaned(SessionId),
 }
 
 impl Work {
@@ -29,7 +36,8 @@ impl Work {
     pub(super) fn next_bytes(&self) -> Option<usize> {
         match self {
             Work::Writes { list, .. } => list.as_slice().first().map(|submit| submit.body.len()),
-            Work::NewSession { .. } => Some(0),
+            Work::Forwarded { request, .. } => Some(request.body.len()),
+            Work::NewSession { .. } | Work::Orphaned(_) => Some(0),
         }
     }
 }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use engine::disk::{DiskDone, DiskOp, DiskToken};
 use engine::draft::Settings;
 use model::{AuthId, Mono, Now, ServerId, SessionId, Zxid};
+use replication::ReplicaConfig;
 
 use crate::admin::HostFacts;
 use crate::link::{ShardId, ToCore, ToShard};
@@ -25,12 +26,15 @@ use crate::peer::{PeerEvent, PeerOrder};
 mod administration;
 mod apply;
 mod batcher;
+mod ensemble;
 mod expiry;
+mod forwards;
 mod housekeeping;
 mod intake;
 mod pipeline;
 mod queries;
 mod reaper;
+mod rebuild;
 mod recovery;
 mod requests;
 mod retention;
@@ -42,6 +46,7 @@ mod tests;
 
 use administration::Observed;
 use expiry::Expiry;
+use forwards::Forwards;
 use intake::Intake;
 use pipeline::Pipeline;
 use queries::Queries;
@@ -55,6 +60,8 @@ use space::Space;
 pub struct CoreConfig {
     /// This server (1 when standalone).
     pub server: ServerId,
+    /// How it works with other servers; None: it stands alone.
+    pub ensemble: Option<ReplicaConfig>,
     /// Shards of this server.
     pub shards: u16,
     /// Base unit of time, ms.
@@ -85,6 +92,8 @@ pub struct CoreConfig {
     pub reserve_bytes: u64,
     /// Sessions at once; beyond it new ones are turned away, existing ones may re-attach.
     pub sessions_max: usize,
+    /// A leader whose log write takes longer gives way to another server, ms; 0: never.
+    pub disk_hang_ms: u64,
     /// Text of `conf`, without the dynamic part.
     pub conf_text: String,
     /// Text of `envi`.
@@ -139,6 +148,7 @@ pub struct Core {
     pipeline: Pipeline,
     intake: Intake,
     sessions: Sessions,
+    forwards: Forwards,
     passwords: Passwords,
     expiry: Expiry,
     /// New sessions that their clients cannot know of yet, by position, with their timeouts in
@@ -165,11 +175,12 @@ impl Core {
         match input {
             CoreInput::Shard { from, message } => self.on_shard(now, from, message, out),
             CoreInput::Disk(done) => self.on_disk(now, &done, out),
-            CoreInput::Peer(event) => self.pipeline.peer(now, event, out),
+            CoreInput::Peer(event) => self.on_peer(now, event),
             CoreInput::Tick => self.on_tick(now, out),
             CoreInput::Host(facts) => self.host = facts,
             CoreInput::Stop => self.stopping = true,
         }
+        self.carry_out(now, out);
         self.track_born(now);
         self.observed.log_writes(out, now.mono);
         self.announce_halt(out);
@@ -177,11 +188,14 @@ impl Core {
 
     fn on_shard(&mut self, now: Now, from: ShardId, message: ToCore, out: &mut CoreOutputs) {
         match message {
-            ToCore::Submit(submits) => self.on_submit(now, submits, out),
+            ToCore::Submit(submits) => self.on_submit(now, submits),
             ToCore::Attach { conn, session, password, timeout_ms } => {
                 self.on_attach(now, conn, session, &password, timeout_ms, out);
             }
-            ToCore::Detached { conn, session } => self.sessions.detach(session, conn),
+            ToCore::Detached { conn, session } => {
+                self.sessions.detach(session, conn);
+                self.forwards.detach(session, conn);
+            }
             ToCore::Heard { at, sessions } => self.on_heard(from, at, &sessions),
             ToCore::Query(query) => self.on_query(now, &query, out),
             ToCore::Report { number, report } => self.on_report(now, from, number, *report, out),
@@ -194,8 +208,10 @@ impl Core {
         if self.pipeline.halt().is_some() {
             return;
         }
-        self.execute_intake(now, out);
-        self.pipeline.end_turn(now, self.stopping, out);
+        self.execute_intake(now);
+        self.pipeline.end_turn(now, self.stopping);
+        self.carry_out(now, out);
+        self.pipeline.wake(out);
         self.track_born(now);
         self.observed.log_writes(out, now.mono);
         let stuck = self.pipeline.is_stuck();
@@ -229,7 +245,7 @@ impl Core {
     }
 
     fn is_drained(&self) -> bool {
-        self.intake.is_empty() && self.pipeline.is_drained()
+        self.pipeline.is_drained() && (self.intake.is_empty() || !self.pipeline.orders())
     }
 
     fn token(&mut self) -> DiskToken {

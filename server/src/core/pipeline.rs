@@ -1,22 +1,27 @@
-//! The way of a write through the core: executed on the head, collected in the open batch,
-//! proposed, appended to the log, committed, published.
+//! The way of a write through the core: executed on the head (or, on a learner, applied to it),
+//! collected in the open batch, proposed, appended to the log, committed, published.
+//!
+//! What the replica orders is queued here and carried out by [`super::ensemble`], in order.
+
+use std::collections::VecDeque;
 
 use engine::disk::DiskDone;
 use engine::draft::{Caller, Stamp};
 use engine::log::{Log, LogFact};
+use engine::recover::Past;
 use engine::{Draft, Outcome, Version};
-use model::{Now, Op, Zxid};
-use replication::{Input, Output, Replica, RoleKind};
+use model::{Batch, Epoch, Mono, Now, Op, Txn, TxnDigest, TxnHeader, Zxid, txn};
+use replication::{Input, LinkId, Output, Replica, RoleKind};
 
 use super::CoreOutputs;
 use super::administration::DigestHistory;
 use super::apply::Publication;
 use super::batcher::Batcher;
-use super::speculate::Head;
+use super::rebuild::Rebuild;
+use super::speculate::{Config, Head};
 use crate::admin::metrics::Summary;
 use crate::feed::{Completion, Publisher};
-use crate::link::{ShardId, ToShard};
-use crate::peer::{PeerEvent, PeerOrder};
+use crate::peer::PeerOrder;
 
 /// What [`Pipeline::disk`] found out beside durability.
 pub(super) enum Finding {
@@ -29,55 +34,97 @@ pub(super) enum Finding {
 /// Head, open batch, log, replica and feed, joined in the one order that is right.
 pub(super) struct Pipeline {
     shards: u16,
-    head: Head,
+    pub(super) head: Head,
     batcher: Batcher,
-    log: Log,
+    pub(super) log: Log,
     replica: Replica,
-    publication: Publication,
+    pub(super) publication: Publication,
+    pub(super) rebuild: Rebuild,
     role: RoleKind,
     proposed: u64,
     batch_sizes: Summary,
     digests: DigestHistory,
     /// Why the node must end.
     halt: Option<String>,
-    orders: Vec<Output>,
+    orders: VecDeque<Output>,
+    fresh: Vec<Output>,
     facts: Vec<LogFact>,
 }
 
 impl Pipeline {
-    pub(super) fn new(shards: u16, draft: Draft, log: Log, feed: Publisher) -> Pipeline {
+    /// A server alone, or (with a configuration to show) a member of an ensemble.
+    pub(super) fn new(
+        shards: u16,
+        (draft, log, past): (Draft, Log, Past),
+        feed: Publisher,
+        replica: Replica,
+        config: Option<Config>,
+    ) -> Pipeline {
         let last = draft.tables().zxid.max(log.appended());
-        let mut head = Head::new(draft, last);
-        let publication = Publication::new(feed, head.version());
+        let alone = config.is_none();
+        let mut head = Head::new(draft, last, config);
+        let publication = if alone {
+            Publication::new(feed, head.version())
+        } else {
+            let mut publication = Publication::new(feed, past.base);
+            if !past.tail.is_empty() {
+                publication.push_state(head.version(), past.tail);
+            }
+            publication
+        };
         Pipeline {
             shards,
             head,
             batcher: Batcher::default(),
             log,
-            replica: Replica::standalone(last),
+            replica,
             publication,
+            rebuild: Rebuild::new(past.epochs.revision),
             role: RoleKind::Looking,
             proposed: 0,
             batch_sizes: Summary::default(),
             digests: DigestHistory::default(),
             halt: None,
-            orders: Vec::new(),
+            orders: VecDeque::new(),
+            fresh: Vec::new(),
             facts: Vec::new(),
         }
     }
 
+    /// Tells the replica something; what it orders is queued.
+    pub(super) fn tell(&mut self, now: Mono, input: Input) {
+        self.replica.step(now, input, &mut self.fresh);
+        self.orders.extend(self.fresh.drain(..));
+    }
+
+    /// The oldest order not carried out, unless the node must end.
+    pub(super) fn next_order(&mut self) -> Option<Output> {
+        if self.halt.is_some() { None } else { self.orders.pop_front() }
+    }
+
+    // ----- writes made here ------------------------------------------------------------------
+
     /// Makes room for a write of about so many bytes; false if it has to wait.
-    pub(super) fn make_room(&mut self, now: Now, bytes: usize, out: &mut CoreOutputs) -> bool {
+    pub(super) fn make_room(&mut self, now: Now, bytes: usize) -> bool {
         if !self.fits(bytes) {
-            self.close(now, out);
+            self.close(now);
         }
         self.halt.is_none() && self.fits(bytes)
     }
 
     fn fits(&self, bytes: usize) -> bool {
-        // A batch never spans two epochs.
-        let next = self.head.next().is_none_or(|next| self.batcher.continues(next));
-        next && !self.batcher.is_full(bytes)
+        // A batch never spans two epochs. Without a next position there is either no leadership,
+        // or a server alone that has used up all of them, which [`Pipeline::write`] reports.
+        match self.head.next() {
+            Some(next) => self.batcher.continues(next) && !self.batcher.is_full(bytes),
+            None => self.role == RoleKind::Standalone,
+        }
+    }
+
+    /// Proposes what is open; false if it has to wait.
+    pub(super) fn flush(&mut self, now: Now) -> bool {
+        self.close(now);
+        self.batcher.is_empty()
     }
 
     /// Executes a write. There must be room.
@@ -97,7 +144,7 @@ impl Pipeline {
         let mut decided = self.head.execute(op, who, at, &mut self.batcher.effects);
         let outcome = std::mem::replace(&mut decided.outcome, Outcome::Done);
         self.batcher.push(&decided, completion(outcome));
-        self.digests.note(zxid, self.head.draft().tables().digest);
+        self.digests.note(zxid, self.head.digest());
         self.proposed += 1;
     }
 
@@ -113,64 +160,108 @@ impl Pipeline {
     }
 
     /// Closes the open batch and proposes it, unless too many are on their way.
-    fn close(&mut self, now: Now, out: &mut CoreOutputs) {
+    fn close(&mut self, now: Now) {
         if self.batcher.is_empty() || !self.publication.has_room() || self.halt.is_some() {
             return;
         }
         let head = &mut self.head;
         let closed = self.batcher.close(|| head.version());
         let (last, log) = (self.head.last(), closed.log.clone());
-        self.publication.push(last, closed);
+        self.publication.push(last, closed, false);
         if let Some(batch) = log {
             self.batch_sizes.record(batch.count() as u64);
-            self.replicate(now, Input::Propose(batch), out);
+            self.tell(now.mono, Input::Propose(batch));
         }
-        self.publication.publish(self.shards);
+        self.publish();
     }
 
-    fn replicate(&mut self, now: Now, input: Input, out: &mut CoreOutputs) {
-        let mut orders = std::mem::take(&mut self.orders);
-        self.replica.step(now.mono, input, &mut orders);
-        for order in orders.drain(..) {
-            match order {
-                Output::Append(batch) => self.log.append(batch, &mut out.disk),
-                Output::Commit { upto } => self.publication.commit(upto),
-                Output::RoleChanged(role) => {
-                    self.role = role;
-                    let serving = ToShard::Serving(self.is_serving());
-                    for shard in (0..self.shards).map(ShardId) {
-                        out.to_shards.push((shard, serving.clone()));
-                    }
-                }
-                Output::Listen { open } => out.peers.push(PeerOrder::Listen { open }),
-                Output::Dial { link, peer, port, to } => {
-                    out.peers.push(PeerOrder::Dial { link, peer, port, to });
-                }
-                Output::Send { link, bytes } => out.peers.push(PeerOrder::Send { link, bytes }),
-                Output::Close { link } => out.peers.push(PeerOrder::Close { link }),
-                Output::Halt(reason) => self.halt = Some(reason),
-                Output::SaveEpochs(..)
-                | Output::TruncateTo { .. }
-                | Output::SnapshotBegin { .. }
-                | Output::SnapshotPiece(..)
-                | Output::SnapshotEnd
-                | Output::SnapshotReplay(..)
-                | Output::InstallSnapshot { .. }
-                | Output::SnapshotAbandoned
-                | Output::SendSnapshot { .. }
-                | Output::Forwarded { .. }
-                | Output::RevalidateFor { .. }
-                | Output::Touched { .. }
-                | Output::LearnerLost { .. }
-                | Output::CollectTouches
-                | Output::Synced
-                | Output::Revalidated { .. } => {
-                    unreachable!("an ensemble of one has nobody to talk to")
-                }
-            }
-        }
-        self.orders = orders;
+    // ----- writes made by a leader -----------------------------------------------------------
+
+    /// Applies one entry. `None` if the state differs from the leader's after it.
+    pub(super) fn apply(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn<'_>,
+        digest: Option<TxnDigest>,
+    ) -> Option<Outcome> {
+        let outcome = self.head.apply(header, txn, digest, &mut self.batcher.effects);
+        self.digests.note(header.zxid, self.head.digest());
+        outcome
     }
+
+    /// Puts an applied entry into the open batch.
+    pub(super) fn note_applied(&mut self, zxid: Zxid, completion: Option<Completion>) {
+        self.batcher.note(zxid, completion);
+    }
+
+    /// Closes the open batch, which holds these applied entries.
+    pub(super) fn close_applied(&mut self, batch: Batch) {
+        let head = &mut self.head;
+        let mut closed = self.batcher.close(|| head.version());
+        let last = batch.last();
+        closed.log = Some(batch);
+        self.publication.push(last, closed, true);
+    }
+
+    /// Forgets the open batch, and everything made here that the replica did not take.
+    pub(super) fn drop_speculation(&mut self) {
+        self.batcher = Batcher::default();
+        let version = self.publication.drop_speculation();
+        self.head.rewind(version);
+    }
+
+    /// Puts a batch into the log. True if it was made here, so that it is applied already.
+    pub(super) fn append_own(&mut self, batch: &Batch, out: &mut CoreOutputs) -> bool {
+        let own = self.publication.appended(batch);
+        if own {
+            self.log.append(batch.clone(), &mut out.disk);
+        }
+        own
+    }
+
+    // ----- going back ------------------------------------------------------------------------
+
+    /// Goes back to the state at `to`. False if that state is not in memory any more.
+    pub(super) fn go_back(&mut self, to: Zxid) -> bool {
+        self.batcher = Batcher::default();
+        let Some(cut) = self.publication.cut(to) else { return false };
+        self.head.rewind(&cut.version);
+        for batch in cut.again {
+            for (zxid, entry) in batch.entries() {
+                let Ok((header, txn, _)) = txn::decode_entry(entry) else { return false };
+                let effects = &mut self.batcher.effects;
+                let _ = self.head.apply(&header, &txn, None, effects);
+                self.batcher.note(zxid, None);
+            }
+            self.close_applied(batch);
+        }
+        true
+    }
+
+    /// Goes on from a received state, which stands for the history up to its zxid.
+    pub(super) fn go_on_from(&mut self, draft: Draft) -> Version {
+        self.batcher = Batcher::default();
+        self.publication.clear();
+        self.head.replace(draft);
+        let version = self.head.version();
+        self.publication.push_state(version.clone(), Vec::new());
+        version
+    }
+
+    /// Sends the state at `at` to a learner.
+    pub(super) fn send_snapshot(&mut self, link: LinkId, at: Zxid, out: &mut CoreOutputs) -> bool {
+        let version = if self.publication.version().zxid() == at {
+            self.publication.version().clone()
+        } else if self.head.last() == at && self.batcher.is_empty() {
+            self.head.version()
+        } else {
+            return false;
+        };
+        out.peers.push(PeerOrder::SendSnapshot { link, version });
+        true
+    }
+
+    // ----- what comes back -------------------------------------------------------------------
 
     /// Takes a completion of disk work; what is not the log's is ignored.
     pub(super) fn disk(
@@ -184,8 +275,12 @@ impl Pipeline {
         self.log.done(done, &mut out.disk, &mut facts);
         for fact in facts.drain(..) {
             match fact {
-                LogFact::Durable { upto } => {
-                    self.replicate(now, Input::Appended { upto }, out);
+                LogFact::Durable { upto } => self.tell(now.mono, Input::Appended { upto }),
+                LogFact::Cut { end } => {
+                    let end = end.min(self.head.last());
+                    if let Some(input) = self.rebuild.on_cut(end, out) {
+                        self.tell(now.mono, input);
+                    }
                 }
                 LogFact::Poisoned(fault) => {
                     self.halt =
@@ -196,29 +291,34 @@ impl Pipeline {
             }
         }
         self.facts = facts;
-        if self.halt.is_none() {
-            self.publication.publish(self.shards);
-        }
         finding
     }
 
-    /// Takes what happened on a connection to a fellow server.
-    pub(super) fn peer(&mut self, now: Now, event: PeerEvent, out: &mut CoreOutputs) {
-        let input = match event {
-            PeerEvent::Accepted { link, port } => Input::Accepted { link, port },
-            PeerEvent::Connected { link } => Input::Connected { link },
-            PeerEvent::Received { link, bytes } => Input::Received { link, bytes },
-            PeerEvent::SnapshotSent { link } => Input::SnapshotSent { link },
-            PeerEvent::Disconnected { link } => Input::Disconnected { link },
-        };
-        self.replicate(now, input, out);
-        self.publication.publish(self.shards);
+    /// Everything up to here is committed.
+    pub(super) fn commit(&mut self, upto: Zxid) {
+        self.publication.commit(upto);
     }
 
-    /// Time passed.
-    pub(super) fn tick(&mut self, now: Now, out: &mut CoreOutputs) {
-        self.replicate(now, Input::Tick, out);
-        self.publication.publish(self.shards);
+    /// What this server is from now on. What the replica has committed counts here too, also what
+    /// a received state brought again.
+    pub(super) fn set_role(&mut self, role: RoleKind) {
+        self.role = role;
+        let epoch = match role {
+            RoleKind::Leading(epoch) => Some(epoch),
+            RoleKind::Looking | RoleKind::Following(..) | RoleKind::Observing(..) => None,
+            RoleKind::Standalone => return,
+        };
+        self.head.number(epoch);
+        if self.is_serving() {
+            self.publication.commit(self.replica.committed());
+        }
+    }
+
+    /// Publishes what is committed.
+    pub(super) fn publish(&mut self) {
+        if self.halt.is_none() {
+            self.publication.publish(self.shards);
+        }
     }
 
     /// Starts the log.
@@ -226,22 +326,32 @@ impl Pipeline {
         self.log.start(&mut out.disk);
     }
 
-    /// Closes the open batch if the log can take it now or it holds nothing for the log, and
-    /// names the shards to wake.
-    pub(super) fn end_turn(&mut self, now: Now, stopping: bool, out: &mut CoreOutputs) {
-        if self.halt.is_some() {
-            return;
+    /// Closes the open batch if the log can take it now or it holds nothing for the log.
+    pub(super) fn end_turn(&mut self, now: Now, stopping: bool) {
+        if self.halt.is_none()
+            && (stopping || self.log.is_ready() || !self.batcher.has_transactions())
+        {
+            self.close(now);
         }
-        if stopping || self.log.is_ready() || !self.batcher.has_transactions() {
-            self.close(now, out);
-        }
-        self.publication.publish(self.shards);
+    }
+
+    /// Names the shards to wake.
+    pub(super) fn wake(&mut self, out: &mut CoreOutputs) {
+        self.publish();
         self.publication.end_turn(self.shards, &mut out.wake);
     }
 
-    /// True if everything executed is durable and published.
+    /// True if everything executed is durable and published; on a server that does not lead, if
+    /// everything it took over is durable.
     pub(super) fn is_drained(&self) -> bool {
-        self.batcher.is_empty() && self.publication.is_empty()
+        match self.role {
+            RoleKind::Standalone | RoleKind::Leading(_) => {
+                self.batcher.is_empty() && self.publication.is_empty()
+            }
+            RoleKind::Looking | RoleKind::Following(..) | RoleKind::Observing(..) => {
+                self.log.durable() == self.log.appended()
+            }
+        }
     }
 
     /// True if what was executed cannot become durable before there is space on the disk.
@@ -259,9 +369,34 @@ impl Pipeline {
         self.role
     }
 
+    /// The epoch that this server is part of, if it serves in an ensemble.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        match self.role {
+            RoleKind::Looking | RoleKind::Standalone => None,
+            RoleKind::Leading(epoch)
+            | RoleKind::Following(_, epoch)
+            | RoleKind::Observing(_, epoch) => Some(epoch),
+        }
+    }
+
     /// True if clients can be served.
     pub(super) fn is_serving(&self) -> bool {
         self.role != RoleKind::Looking
+    }
+
+    /// True if writes are another server's to judge.
+    pub(super) fn is_learner(&self) -> bool {
+        matches!(self.role, RoleKind::Following(..) | RoleKind::Observing(..))
+    }
+
+    /// True if this server orders: expiry and cleaning are its task.
+    pub(super) fn orders(&self) -> bool {
+        matches!(self.role, RoleKind::Standalone | RoleKind::Leading(_))
+    }
+
+    /// When the replica wants to be told the time at the latest.
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        self.replica.next_deadline()
     }
 
     /// Everything up to here is visible to the shards.

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use engine::disk::DiskOp;
-use engine::draft::Caller;
 use engine::recover::Recovered;
-use model::{Now, Op, SessionId};
+use model::Now;
+use replication::{Durable, Epochs, Replica};
 
 use super::administration::Observed;
 use super::expiry::Expiry;
+use super::forwards::Forwards;
 use super::intake::Intake;
 use super::pipeline::Pipeline;
 use super::queries::Queries;
@@ -17,12 +18,14 @@ use super::reaper::Reaper;
 use super::retention::Retention;
 use super::sessions::{Passwords, Sessions};
 use super::space::Space;
+use super::speculate::Config;
 use super::{Core, CoreConfig, CoreOutputs};
 use crate::admin::HostFacts;
 use crate::feed::Publisher;
 
 impl Core {
-    /// Takes over a recovered state. Every known session gets a full timeout from now.
+    /// Takes over a recovered state. Every known session gets a full timeout from now. The shards
+    /// begin with [`Core::first_version`].
     pub fn new(
         config: CoreConfig,
         recovered: Recovered,
@@ -30,23 +33,35 @@ impl Core {
         now: Now,
         out: &mut CoreOutputs,
     ) -> Core {
-        let Recovered { draft, log, report } = recovered;
-        let known = draft.tables().sessions.clone();
-        let owners = draft.tables().ephemerals.keys();
-        let orphaned: Vec<SessionId> =
-            owners.filter(|&owner| !known.contains_key(owner)).copied().collect();
-
-        let mut expiry = Expiry::new(config.tick_ms, config.shards, now.mono);
-        for (&session, facts) in &known {
-            expiry.track(session, facts.timeout_ms, now.mono);
-        }
+        let Recovered { draft, log, report, past } = recovered;
+        let replica = match &config.ensemble {
+            None => Replica::standalone(draft.tables().zxid.max(log.appended())),
+            Some(ensemble) => {
+                let epochs =
+                    Epochs { accepted: past.epochs.accepted, current: past.epochs.current };
+                let durable = Durable {
+                    epochs,
+                    snapshot: past.base.zxid(),
+                    tail: past.tail.clone(),
+                    committed: model::Zxid::ZERO,
+                    trusted: true,
+                };
+                Replica::new(ensemble.clone(), durable)
+            }
+        };
+        let shown = config
+            .ensemble
+            .as_ref()
+            .map(|ensemble| Config { text: ensemble.members.to_string(), since_ms: now.wall_ms });
+        let known = std::iter::empty();
         let mut core = Core {
             started: now.mono,
-            pipeline: Pipeline::new(config.shards, draft, log, feed),
+            pipeline: Pipeline::new(config.shards, (draft, log, past), feed, replica, shown),
             intake: Intake::new(),
-            sessions: Sessions::new(config.server, now.wall_ms, known.keys().copied()),
+            sessions: Sessions::new(config.server, now.wall_ms, known),
+            forwards: Forwards::new(),
             passwords: Passwords::new(&config.session_secret, config.zookeeper_passwords),
-            expiry,
+            expiry: Expiry::new(config.tick_ms, config.shards, now.mono),
             unborn: VecDeque::new(),
             reaper: Reaper::new(
                 config.container_check_ms,
@@ -76,15 +91,35 @@ impl Core {
             let token = core.token();
             out.disk.push(DiskOp::RemoveSnapshot { token, zxid });
         }
-        core.on_tick(now, out);
-        // A state taken over from ZooKeeper may hold ephemerals of sessions that are gone. They
-        // go by transaction, so that all servers agree (`zab-wire` 4.10).
-        for session in orphaned {
-            let who = Caller { session, identities: core.nobody.clone() };
-            if core.pipeline.make_room(now, 0, out) {
-                core.pipeline.write(now, &Op::CloseSession, &who, 0, |_| None);
-            }
+        if let Some(zxid) = report.adopt {
+            let token = core.token();
+            out.disk.push(DiskOp::AdoptSnapshot { token, zxid });
         }
+        for zxid in report.unusable_incoming {
+            let token = core.token();
+            out.disk.push(DiskOp::RemoveIncoming { token, zxid });
+        }
+        if core.config.ensemble.is_none() {
+            core.take_over_sessions(now);
+        }
+        core.on_tick(now, out);
+        core.execute_intake(now);
+        core.carry_out(now, out);
         core
+    }
+
+    /// The state that shards begin with: what of the recovered state cannot be taken back. A
+    /// server alone takes nothing back.
+    pub fn first_version(config: &CoreConfig, recovered: &mut Recovered) -> engine::Version {
+        if config.ensemble.is_some() {
+            recovered.past.base.clone()
+        } else {
+            recovered.draft.freeze()
+        }
+    }
+
+    /// When [`super::CoreInput::Tick`] is due at the latest, if earlier than usual.
+    pub fn next_deadline(&self) -> Option<model::Mono> {
+        self.pipeline.next_deadline()
     }
 }

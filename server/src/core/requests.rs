@@ -6,28 +6,45 @@ use model::jute::Reader;
 use model::{ErrorCode, Mono, Now, Op, OpCode, SessionId};
 use protocol::decode_write;
 
+use super::forwards::Attaching;
 use super::intake::Work;
+use super::sessions::Owner;
 use super::{Core, CoreOutputs};
 use crate::feed::{Answer, Completion};
 use crate::link::{ConnId, DropReason, ShardId, Submit, Submits, ToShard};
 
 /// Refuses writes while disk space is short. Every client of every age knows this code, the ones
 /// that say "not executed, try later" are unknown before 3.7.
-const NO_SPACE: ErrorCode = ErrorCode::SystemError;
+pub(super) const NO_SPACE: ErrorCode = ErrorCode::SystemError;
 
 impl Core {
-    pub(super) fn on_submit(&mut self, now: Now, submits: Submits, out: &mut CoreOutputs) {
-        if !self.stopping {
+    pub(super) fn on_submit(&mut self, now: Now, submits: Submits) {
+        if self.stopping {
+            return;
+        }
+        if self.pipeline.is_learner() {
+            return self.forward(now, &submits);
+        }
+        if self.pipeline.orders() {
             self.intake.push_back(Work::writes(submits));
-            self.execute_intake(now, out);
+            self.execute_intake(now);
         }
     }
 
     pub(super) fn on_heard(&mut self, from: ShardId, at: Mono, sessions: &[(SessionId, Mono)]) {
-        for &(session, heard) in sessions {
-            self.expiry.touch(session, heard);
-        }
         self.expiry.reported(from, at);
+        if !self.pipeline.is_learner() {
+            for &(session, heard) in sessions {
+                self.expiry.touch(session, heard);
+            }
+            return;
+        }
+        let tables = self.pipeline.draft().tables();
+        for (session, _) in sessions {
+            if let Some(facts) = tables.sessions.get(session) {
+                self.forwards.touch(*session, facts.timeout_ms);
+            }
+        }
     }
 
     pub(super) fn on_attach(
@@ -45,38 +62,59 @@ impl Core {
             return tell(conn, not_serving);
         }
         if session.is_none() {
-            if self.space.is_exhausted() || self.sessions.len() >= self.config.sessions_max {
+            let count = self.pipeline.draft().tables().sessions.len().max(self.sessions.len());
+            if self.space.is_exhausted() || count >= self.config.sessions_max {
                 return tell(conn, not_serving);
             }
+            if self.pipeline.is_learner() {
+                let timeout_ms = self.negotiated(timeout_ms);
+                return self.forward_session(now, conn, timeout_ms);
+            }
             self.intake.push_back(Work::NewSession { conn, timeout_ms });
-            return self.execute_intake(now, out);
+            return self.execute_intake(now);
         }
         // Upstream closes the old connection before it looks at the password; here nobody is
         // driven out by somebody who only knows the session's number (`client-protocol` 14).
-        if !self.passwords.matches(session, password) || self.sessions.get(session).is_none() {
+        let here = self.pipeline.is_learner() || self.sessions.owner(session).is_some();
+        if !self.passwords.matches(session, password) || !here {
             return tell(conn, ToShard::Refused { conn });
         }
-        if let Some(old) = self.sessions.kick(session, conn) {
+        if let Some(old) = self.sessions.kick(session, Some(conn)) {
             tell(old, ToShard::Drop { conn: old, why: DropReason::Reattached });
         }
         let timeout_ms = self.negotiated(timeout_ms);
-        self.sessions.attach(session, conn);
+        if self.pipeline.is_learner() {
+            return self.ask_leader(now, session, Attaching { conn, timeout_ms }, out);
+        }
         self.expiry.track(session, timeout_ms, now.mono);
-        let password = self.passwords.of(session);
-        let zxid = self.pipeline.published();
-        tell(conn, ToShard::Attached { conn, session, timeout_ms, password, zxid });
+        self.grant(session, conn, timeout_ms, out);
     }
 
-    fn negotiated(&self, timeout_ms: i32) -> i32 {
+    /// Gives a session to a connection.
+    pub(super) fn grant(
+        &mut self,
+        session: SessionId,
+        conn: ConnId,
+        timeout_ms: i32,
+        out: &mut CoreOutputs,
+    ) {
+        self.sessions.attach(session, Owner::Here(conn));
+        let password = self.passwords.of(session);
+        let zxid = self.pipeline.published();
+        let attached = ToShard::Attached { conn, session, timeout_ms, password, zxid };
+        out.to_shards.push((conn.shard, attached));
+    }
+
+    pub(super) fn negotiated(&self, timeout_ms: i32) -> i32 {
         let least = self.config.session_timeout_ms_min;
         timeout_ms.clamp(least, self.config.session_timeout_ms_max.max(least))
     }
 
     /// Executes what waits, as far as the pipeline has room.
-    pub(super) fn execute_intake(&mut self, now: Now, out: &mut CoreOutputs) {
+    pub(super) fn execute_intake(&mut self, now: Now) {
         while let Some(mut work) = self.intake.pop_front() {
             while let Some(bytes) = work.next_bytes() {
-                if !self.pipeline.make_room(now, bytes, out) {
+                if !self.pipeline.make_room(now, bytes) {
                     self.intake.push_front(work);
                     return;
                 }
@@ -90,6 +128,19 @@ impl Core {
                         self.create_session(now, *conn, *timeout_ms);
                         break;
                     }
+                    Work::Forwarded { learner, request } => {
+                        if !self.execute_forwarded(now, *learner, request) {
+                            self.intake.push_front(work);
+                            return;
+                        }
+                        break;
+                    }
+                    Work::Orphaned(session) => {
+                        let session = *session;
+                        let who = Caller { session, identities: self.nobody.clone() };
+                        self.pipeline.write(now, &Op::CloseSession, &who, 0, |_| None);
+                        break;
+                    }
                 }
             }
         }
@@ -97,9 +148,9 @@ impl Core {
 
     fn create_session(&mut self, now: Now, conn: ConnId, asked_ms: i32) {
         let timeout_ms = self.negotiated(asked_ms);
-        let session = self.sessions.allocate();
+        let session = self.sessions.allocate(|_| false);
         let password = self.passwords.of(session);
-        self.sessions.attach(session, conn);
+        self.sessions.attach(session, Owner::Here(conn));
         let who = Caller { session, identities: self.nobody.clone() };
         let answer = Answer::SessionCreated { session, timeout_ms, password };
         let completion = |_| Some(Completion { conn, answer });
@@ -112,9 +163,10 @@ impl Core {
         let Submit { conn, session, xid, opcode, body, identities, cut, received } = submit;
         // A session that is gone, or that another connection has taken over: no reply. What the
         // old connection had sent must not take effect after what the new one sends.
-        let Some(live) = self.sessions.get(session) else { return };
-        if live.attached.is_some_and(|attached| attached != conn) {
-            return;
+        match self.sessions.owner(session) {
+            Some(Owner::Here(attached)) if attached == conn => {}
+            Some(Owner::Nobody) => {}
+            Some(Owner::Here(_) | Owner::Learner(_)) | None => return,
         }
         if cut {
             self.pipeline.cut();

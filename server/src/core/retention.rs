@@ -30,6 +30,8 @@ struct Writing {
     token: DiskToken,
     zxid: Zxid,
     started: Mono,
+    /// The history it belongs to is gone.
+    void: bool,
 }
 
 /// What a clean stop does about the tail of the log.
@@ -169,9 +171,14 @@ impl Retention {
 
     /// A snapshot is being written.
     pub(super) fn begin(&mut self, token: DiskToken, zxid: Zxid, committed: u64, now: Mono) {
-        self.writing = Some(Writing { token, zxid, started: now });
+        self.writing = Some(Writing { token, zxid, started: now, void: false });
         self.replayed = 0;
         self.committed_then = committed;
+    }
+
+    /// True while a snapshot is being written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.is_some()
     }
 
     /// True if this is the snapshot being written.
@@ -184,17 +191,43 @@ impl Retention {
     /// `short`, nothing is kept beside the newest.
     pub(super) fn written(&mut self, now: Mono, short: bool) -> Retired {
         let Some(writing) = self.writing.take() else { return Retired::default() };
+        if writing.void {
+            return Retired { snapshots: vec![writing.zxid], log: Zxid::ZERO };
+        }
         self.taken += 1;
         let duration = now.since(writing.started);
         self.duration_ms.record(duration.as_millis() as u64);
         self.resting_until = now + duration * EARLY_REST_FACTOR;
-        self.snapshots.push(writing.zxid);
+        if self.snapshots.last() != Some(&writing.zxid) {
+            self.snapshots.push(writing.zxid);
+        }
         let kept = if short { 1 } else { self.kept };
         let excess = self.snapshots.len().saturating_sub(kept);
         let snapshots = self.snapshots.drain(..excess).collect();
         let enough = self.snapshots.len() >= kept.min(2);
         let log = if enough { self.snapshots[0] } else { Zxid::ZERO };
         Retired { snapshots, log }
+    }
+
+    /// The history was cut after `to`: the snapshots of what lies beyond, which are void.
+    pub(super) fn cut(&mut self, to: Zxid) -> Vec<Zxid> {
+        if let Some(writing) = &mut self.writing {
+            writing.void |= writing.zxid > to;
+        }
+        let kept = self.snapshots.partition_point(|&zxid| zxid <= to);
+        self.snapshots.split_off(kept)
+    }
+
+    /// A received snapshot has replaced all history: the others, which are void. One that is
+    /// being written meanwhile is void when it is complete.
+    pub(super) fn replaced(&mut self, at: Zxid) -> Vec<Zxid> {
+        if let Some(writing) = &mut self.writing {
+            writing.void |= writing.zxid != at;
+        }
+        self.replayed = 0;
+        let mut others = std::mem::replace(&mut self.snapshots, vec![at]);
+        others.retain(|&zxid| zxid != at);
+        others
     }
 
     /// The snapshot could not be written for lack of space.

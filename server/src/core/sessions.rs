@@ -1,57 +1,82 @@
-//! Sessions: their ids, their passwords, and the connection each is attached to.
+//! Sessions: their ids, their passwords, and where each is attached.
 //!
-//! A session is here from the execution of its createSession to that of its closeSession, so what
-//! is not here is unknown or closing, and its requests are dropped (`client-protocol` 2.4).
+//! On a server that orders, a session is here from the execution of its createSession to that of
+//! its closeSession, so what is not here is unknown or closing, and its requests are dropped
+//! (`client-protocol` 2.4). On a learner only the sessions are here that are attached to it.
 
 use std::collections::HashMap;
 
 use hmac::{Hmac, Mac};
 use model::{ServerId, SessionId};
+use replication::LinkId;
 use sha2::Sha256;
 
 use crate::link::{ConnId, Password};
 
-/// A session that may still write.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Live {
-    /// Its connection on this server.
-    pub(super) attached: Option<ConnId>,
+/// Who may write for a session (`zab-wire` 3.4).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Owner {
+    /// Whoever comes first.
+    Nobody,
+    /// A connection of this server.
+    Here(ConnId),
+    /// A learner, for one of its connections.
+    Learner(LinkId),
+}
+
+impl Owner {
+    /// The connection, if it is one of this server.
+    pub(super) fn conn(self) -> Option<ConnId> {
+        match self {
+            Owner::Here(conn) => Some(conn),
+            Owner::Nobody | Owner::Learner(_) => None,
+        }
+    }
 }
 
 /// All live sessions.
 pub(super) struct Sessions {
-    live: HashMap<SessionId, Live, ahash::RandomState>,
+    live: HashMap<SessionId, Owner, ahash::RandomState>,
     next: i64,
+    top: i64,
 }
 
 impl Sessions {
     /// Ids are given out from the server's number and the wall clock (`client-protocol` 1.5), and
-    /// always above every recovered id of this server, should the clock have been set back.
+    /// always above every id of this server that is known, should the clock have been set back.
     pub(super) fn new(
         server: ServerId,
         wall_ms: i64,
         known: impl Iterator<Item = SessionId>,
     ) -> Sessions {
-        // Only looked up, never walked, so the keys of the hash need no secret.
-        let mut live = HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
+        // Looked up; walked only to change what has no order.
+        let live = HashMap::with_hasher(ahash::RandomState::with_seeds(1, 2, 3, 4));
         let top = i64::from(server.0) << 56;
-        let mut next = ((((wall_ms as u64) << 24) >> 8) as i64) | top;
-        for session in known {
-            live.insert(session, Live { attached: None });
-            if session.0 >> 56 == top >> 56 && session.0 >= next {
-                next = session.0.wrapping_add(1);
-            }
-        }
-        Sessions { live, next }
+        let next = ((((wall_ms as u64) << 24) >> 8) as i64) | top;
+        let mut sessions = Sessions { live, next, top };
+        sessions.take_over(known);
+        sessions
     }
 
-    /// An id that no session has, nor can be mistaken for a container's owner.
-    pub(super) fn allocate(&mut self) -> SessionId {
+    /// Forgets everything and takes these sessions as known, attached nowhere.
+    pub(super) fn take_over(&mut self, known: impl Iterator<Item = SessionId>) {
+        self.live.clear();
+        for session in known {
+            self.live.insert(session, Owner::Nobody);
+            if session.0 >> 56 == self.top >> 56 && session.0 >= self.next {
+                self.next = session.0.wrapping_add(1);
+            }
+        }
+    }
+
+    /// An id that no session has, nor can be mistaken for a container's owner. `known` tells of
+    /// sessions that are not here.
+    pub(super) fn allocate(&mut self, known: impl Fn(SessionId) -> bool) -> SessionId {
         loop {
             let session = SessionId(self.next);
             self.next = self.next.wrapping_add(1);
             let reserved = session.is_none() || session.0 == i64::MIN;
-            if !reserved && !self.live.contains_key(&session) {
+            if !reserved && !self.live.contains_key(&session) && !known(session) {
                 return session;
             }
         }
@@ -62,35 +87,45 @@ impl Sessions {
         self.live.len()
     }
 
-    pub(super) fn get(&self, session: SessionId) -> Option<Live> {
+    /// Where a session is attached; none if it is not live.
+    pub(super) fn owner(&self, session: SessionId) -> Option<Owner> {
         self.live.get(&session).copied()
     }
 
-    /// Begins a session, or moves it to this connection.
-    pub(super) fn attach(&mut self, session: SessionId, conn: ConnId) {
-        self.live.insert(session, Live { attached: Some(conn) });
+    /// Begins a session, or moves it.
+    pub(super) fn attach(&mut self, session: SessionId, owner: Owner) {
+        self.live.insert(session, owner);
     }
 
-    /// Frees the session of its connection, if it has one other than `keep`, and names it.
-    pub(super) fn kick(&mut self, session: SessionId, keep: ConnId) -> Option<ConnId> {
-        let live = self.live.get_mut(&session)?;
-        let other = live.attached.filter(|&conn| conn != keep)?;
-        live.attached = None;
+    /// Frees the session of its connection here, if it has one other than `keep`, and names it.
+    pub(super) fn kick(&mut self, session: SessionId, keep: Option<ConnId>) -> Option<ConnId> {
+        let owner = self.live.get_mut(&session)?;
+        let other = owner.conn().filter(|&conn| Some(conn) != keep)?;
+        *owner = Owner::Nobody;
         Some(other)
     }
 
-    /// The connection is gone.
-    pub(super) fn detach(&mut self, session: SessionId, conn: ConnId) {
-        if let Some(live) = self.live.get_mut(&session)
-            && live.attached == Some(conn)
-        {
-            live.attached = None;
+    /// The connection is gone. True if the session was attached to it.
+    pub(super) fn detach(&mut self, session: SessionId, conn: ConnId) -> bool {
+        match self.live.get_mut(&session) {
+            Some(owner) if *owner == Owner::Here(conn) => {
+                *owner = Owner::Nobody;
+                true
+            }
+            Some(_) | None => false,
         }
     }
 
-    /// Ends a session, and names its connection.
+    /// A learner is gone: its sessions may write through another server.
+    pub(super) fn lost(&mut self, learner: LinkId) {
+        for owner in self.live.values_mut().filter(|owner| **owner == Owner::Learner(learner)) {
+            *owner = Owner::Nobody;
+        }
+    }
+
+    /// Ends a session, and names its connection here.
     pub(super) fn remove(&mut self, session: SessionId) -> Option<ConnId> {
-        self.live.remove(&session)?.attached
+        self.live.remove(&session)?.conn()
     }
 }
 
@@ -185,8 +220,8 @@ mod tests {
     fn ids_carry_server_and_clock() {
         let mut sessions = Sessions::new(ServerId(1), 0x0123_4567_89ab_cdef, [].into_iter());
         // 8 bits server, the low 40 bits of the clock, 16 bits counter.
-        assert_eq!(sessions.allocate(), SessionId(0x0167_89ab_cdef_0000));
-        assert_eq!(sessions.allocate(), SessionId(0x0167_89ab_cdef_0001));
+        assert_eq!(sessions.allocate(|_| false), SessionId(0x0167_89ab_cdef_0000));
+        assert_eq!(sessions.allocate(|_| false), SessionId(0x0167_89ab_cdef_0001));
     }
 
     #[test]
@@ -194,14 +229,14 @@ mod tests {
         let known = SessionId(0x0100_0000_0005_0009);
         let foreign = SessionId(0x0200_0000_0009_0000);
         let mut sessions = Sessions::new(ServerId(1), 1, [known, foreign].into_iter());
-        assert_eq!(sessions.allocate(), SessionId(known.0 + 1));
+        assert_eq!(sessions.allocate(|_| false), SessionId(known.0 + 1));
     }
 
     #[test]
     fn reserved_ids_are_skipped() {
         let mut sessions = Sessions::new(ServerId(128), 0, [].into_iter());
-        assert_eq!(sessions.allocate(), SessionId(i64::MIN + 1));
+        assert_eq!(sessions.allocate(|_| false), SessionId(i64::MIN + 1));
         let mut sessions = Sessions::new(ServerId(0), 0, [].into_iter());
-        assert_eq!(sessions.allocate(), SessionId(1));
+        assert_eq!(sessions.allocate(|_| false), SessionId(1));
     }
 }

@@ -154,7 +154,7 @@ fn a_new_session_gets_a_negotiated_timeout_and_its_own_id() {
         };
         assert_eq!((timeout_ms, session.0 >> 56), (given, 1));
     }
-    assert_eq!(bench.core.sessions.allocate().0 & 0xffff, 4);
+    assert_eq!(bench.core.sessions.allocate(|_| false).0 & 0xffff, 4);
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn a_silent_session_expires_with_its_ephemerals_and_its_connection_learns() {
     let ended = Completion { conn: silent, answer: Answer::SessionEnded };
     assert_eq!(answers, [(Zxid(4), ended)]);
     assert!(!bench.exists("/e"));
-    assert!(bench.core.sessions.get(other).is_some(), "the other one was heard");
+    assert!(bench.core.sessions.owner(other).is_some(), "the other one was heard");
 }
 
 /// A shard that does not report may have heard from any session.
@@ -273,12 +273,12 @@ fn nobody_expires_while_a_shard_is_silent() {
     let mut bench = Bench::new();
     let (session, _) = bench.connect(conn(0, 1));
     bench.pass(20_000, &[1]);
-    assert!(bench.core.sessions.get(session).is_some());
+    assert!(bench.core.sessions.owner(session).is_some());
     // When it reports again, the sessions get the time that it missed.
     bench.pass(3000, &[]);
-    assert!(bench.core.sessions.get(session).is_some());
+    assert!(bench.core.sessions.owner(session).is_some());
     bench.pass(30_000, &[]);
-    assert!(bench.core.sessions.get(session).is_none());
+    assert!(bench.core.sessions.owner(session).is_none());
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn a_pause_of_the_whole_server_expires_nobody() {
     let (session, _) = bench.connect(conn(0, 1));
     bench.now.mono = bench.now.mono + std::time::Duration::from_secs(120);
     bench.pass(1000, &[]);
-    assert!(bench.core.sessions.get(session).is_some());
+    assert!(bench.core.sessions.owner(session).is_some());
 }
 
 #[test]

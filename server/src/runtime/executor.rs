@@ -11,23 +11,27 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine::disk::DiskDone;
-use model::Now;
+use model::{Mono, Now};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signalfd::SignalFd;
 
 use super::clock::Clock;
 use super::disk::Disk;
 use super::mail::{Address, Mail, Mailbox};
-use super::poll::{Event, PollSet, Source, Ticker};
+use super::peers::Peers;
+use super::poll::{Alarm, Event, PollSet, Source, Ticker};
 use super::pulse::Heart;
 use super::sockets::{Got, Listener, Put, Sockets};
 use crate::admission::Admission;
 use crate::core::{Core, CoreInput, CoreOutputs};
 use crate::link::{ConnId, ShardId, ToCore, ToShard};
+use crate::peer::PeerEvent;
 use crate::shard::{Shard, ShardInput, ShardOutputs};
 
 /// Time between two ticks: also the longest that an executor goes without a turn.
 const TICK: Duration = Duration::from_millis(25);
+/// The core is not asked more often than this for a time that has come.
+const ALARM_MIN: Duration = Duration::from_millis(1);
 /// Exchanges between a shard, its core and its sockets in one turn; what is left then waits for
 /// the next turn, after everybody else had theirs.
 const ROUNDS_PER_TURN: usize = 4;
@@ -91,10 +95,16 @@ impl ShardSeat {
     }
 }
 
-/// The core and its disk.
+/// The core, its disk, and its connections with fellow servers.
 pub(crate) struct CoreSeat {
     core: Core,
     disk: Disk,
+    /// None: this server stands alone.
+    peers: Option<Peers>,
+    /// What happened there; empty between uses.
+    heard: Vec<PeerEvent>,
+    /// When the alarm rings for it, if it is set.
+    awaited: Option<Mono>,
     out: CoreOutputs,
     done: Vec<DiskDone>,
     /// Shards that still read from clients.
@@ -103,8 +113,51 @@ pub(crate) struct CoreSeat {
 
 impl CoreSeat {
     /// A core; `out` holds what its construction asked for.
-    pub(crate) fn new(core: Core, out: CoreOutputs, disk: Disk, shards: usize) -> CoreSeat {
-        CoreSeat { core, disk, out, done: Vec::new(), reading: shards }
+    pub(crate) fn new(
+        core: Core,
+        out: CoreOutputs,
+        disk: Disk,
+        shards: usize,
+        peers: Option<Peers>,
+    ) -> CoreSeat {
+        let (heard, done) = (Vec::new(), Vec::new());
+        CoreSeat { core, disk, peers, heard, awaited: None, out, done, reading: shards }
+    }
+
+    /// Carries out what the core wants of its fellow servers, and writes it.
+    fn serve_peers(&mut self, set: &PollSet, now: Now) {
+        let Some(peers) = &mut self.peers else { return };
+        for order in self.out.peers.drain(..) {
+            peers.order(set, order, now.mono);
+        }
+        peers.flush(set);
+    }
+
+    /// Sets the alarm for the core, if it wants to be asked before the next tick.
+    fn await_deadline(&mut self, alarm: &Alarm, now: Now) {
+        if self.peers.is_none() {
+            return;
+        }
+        let due = self.core.next_deadline().filter(|due| due.since(now.mono) < TICK);
+        let Some(due) = due.filter(|due| Some(*due) != self.awaited) else { return };
+        let after = due.since(now.mono).max(ALARM_MIN);
+        // The descriptor is a timer and the time is one, so the kernel has no reason to refuse; and
+        // there still is the tick.
+        let set = alarm.set(after);
+        debug_assert!(set.is_ok(), "{set:?}");
+        self.awaited = Some(due);
+    }
+
+    /// Tells the core what happened on the connections with its fellow servers. True if anything
+    /// did.
+    fn hear_peers(&mut self, now: Now) -> bool {
+        let Some(peers) = &mut self.peers else { return false };
+        peers.take_events(&mut self.heard);
+        let happened = !self.heard.is_empty();
+        for event in self.heard.drain(..) {
+            self.core.step(now, CoreInput::Peer(event), &mut self.out);
+        }
+        happened
     }
 }
 
@@ -126,6 +179,8 @@ pub(crate) struct Executor {
     pub(crate) shard: Option<ShardSeat>,
     pub(crate) core: Option<CoreSeat>,
     pub(crate) door: Option<Door>,
+    /// Several servers: this one is up before it may serve.
+    pub(crate) in_ensemble: bool,
 }
 
 /// What leaves for other executors at the end of the turn.
@@ -139,6 +194,7 @@ struct Outgoing {
 struct Turn {
     set: PollSet,
     ticker: Ticker,
+    alarm: Alarm,
     outgoing: Outgoing,
     /// glommio's reactor has work: it must run in every turn.
     reactor: bool,
@@ -178,6 +234,7 @@ impl Executor {
         let mut turn = Turn {
             set: PollSet::new()?,
             ticker: Ticker::start(TICK)?,
+            alarm: Alarm::new()?,
             outgoing: Outgoing {
                 to_core: Vec::new(),
                 to_shards: self.places.shards.iter().map(|_| Vec::new()).collect(),
@@ -192,8 +249,12 @@ impl Executor {
         let readable = EpollFlags::EPOLLIN;
         turn.set.add(&*self.mailbox.wake, Source::Mail, readable)?;
         turn.set.add(&turn.ticker, Source::Tick, readable)?;
-        if let Some(core) = &self.core {
+        turn.set.add(&turn.alarm, Source::Alarm, readable)?;
+        if let Some(core) = &mut self.core {
             turn.set.add(&core.disk, Source::Disk, readable)?;
+            if let Some(peers) = &mut core.peers {
+                peers.attach(&turn.set)?;
+            }
         }
         if let Some(door) = &self.door {
             turn.set.add(&door.signals, Source::Signal, readable)?;
@@ -207,7 +268,7 @@ impl Executor {
         // What the core's construction asked for must not wait for the first event.
         self.settle(&mut turn, self.clock.now());
         loop {
-            if up.is_some() && self.is_serving() {
+            if up.is_some() && (self.in_ensemble || self.is_serving()) {
                 // Whoever waits for this has given up only if the process is about to end.
                 let _ = up.take().map(|up| up.send(()));
             }
@@ -269,7 +330,21 @@ impl Executor {
             Source::Tick => {
                 turn.ticker.hear();
                 turn.ticked = true;
-                self.on_tick(now);
+                self.on_tick(turn, now);
+            }
+            Source::Alarm => {
+                turn.alarm.hear();
+                if let Some(seat) = &mut self.core {
+                    seat.awaited = None;
+                    seat.core.step(now, CoreInput::Tick, &mut seat.out);
+                }
+            }
+            Source::Names | Source::PeerPort { .. } | Source::Peer { .. } => {
+                let Some(seat) = &mut self.core else { return };
+                if let Some(peers) = &mut seat.peers {
+                    peers.on_event(&turn.set, event.source, event.flags, now.mono);
+                }
+                seat.hear_peers(now);
             }
             Source::Listener => self.on_clients(turn, now),
             Source::Signal => self.on_signal(turn),
@@ -331,11 +406,18 @@ impl Executor {
         }
     }
 
-    fn on_tick(&mut self, now: Now) {
+    fn on_tick(&mut self, turn: &Turn, now: Now) {
         if let Some(seat) = &mut self.shard {
             seat.shard.step(now, ShardInput::Tick, &mut seat.out);
         }
         if let Some(seat) = &mut self.core {
+            if let Some(peers) = &mut seat.peers {
+                peers.tick(&turn.set, now.mono);
+                if let Some(reason) = peers.fatal(now.mono) {
+                    halt(&reason);
+                }
+            }
+            seat.hear_peers(now);
             seat.core.step(now, CoreInput::Tick, &mut seat.out);
         }
     }
@@ -480,6 +562,9 @@ impl Executor {
                 break;
             }
         }
+        if let Some(seat) = &mut self.core {
+            seat.await_deadline(&turn.alarm, now);
+        }
         self.post(turn);
         if !quiet {
             self.mailbox.wake.ring();
@@ -511,6 +596,8 @@ impl Executor {
         if let Some(reason) = &seat.out.halt {
             halt(reason);
         }
+        // First: what is on its way to others takes longer than the own disk.
+        seat.serve_peers(&turn.set, now);
         if !seat.out.disk.is_empty() {
             seat.out.disk.drain(..).for_each(|op| seat.disk.submit(op));
             seat.disk.flush();
@@ -535,7 +622,7 @@ impl Executor {
                 turn.outgoing.ring[number] = true;
             }
         }
-        busy
+        busy | seat.hear_peers(now)
     }
 
     /// Carries out what the shard wants of its sockets. True if that changed anything.

@@ -2,16 +2,19 @@
 #![allow(unsafe_code)] // mapping files
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use engine::disk::SegmentId;
+use engine::disk::{SegmentId, SmallFile};
 use engine::recover::{DiskImage, Image, Parallel};
 use model::Zxid;
 
 use super::disk::Dirs;
 use super::disk::files::sync_dir;
+
+/// Most bytes read of a small file.
+const SMALL_BYTES_MAX: u64 = 4096;
 
 /// Maps the files of both directories, in the order of their numbers. All of it is durable first:
 /// what a process that died had written may be readable and still not be on the device, and what
@@ -20,11 +23,32 @@ pub(crate) fn map_all(dirs: &Dirs) -> io::Result<DiskImage> {
     sync_dir(&dirs.log)?;
     sync_dir(&dirs.snapshots)?;
     let snapshots = map_named(&dirs.snapshots, "snapshot.")?;
+    let incoming = map_named(&dirs.snapshots, "incoming.")?;
     let segments = map_named(&dirs.log, "log.")?;
+    let epochs = [SmallFile::EpochA, SmallFile::EpochB];
+    let [first, second] = epochs.map(|file| read_small(&dirs.small(file)));
+    let by_zxid = |files: Vec<(u64, Image)>| {
+        files.into_iter().map(|(n, image)| (Zxid(n as i64), image)).collect()
+    };
     Ok(DiskImage {
-        snapshots: snapshots.into_iter().map(|(n, image)| (Zxid(n as i64), image)).collect(),
+        snapshots: by_zxid(snapshots),
         segments: segments.into_iter().map(|(n, image)| (SegmentId(n), image)).collect(),
+        incoming: by_zxid(incoming),
+        epochs: [first?, second?],
     })
+}
+
+/// A small file's content, durable; `None` if it does not exist. More than any such file has is
+/// left unread: what is too long is not intact.
+fn read_small(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    file.sync_all()?;
+    let mut content = Vec::new();
+    file.take(SMALL_BYTES_MAX).read_to_end(&mut content)?;
+    Ok(Some(content))
 }
 
 fn map_named(dir: &Path, prefix: &str) -> io::Result<Vec<(u64, Image)>> {
@@ -95,6 +119,9 @@ mod tests {
             ("snapshot.0000000000000002", "a"),
             ("snapshot.000000000000000f.tmp", "unfinished"),
             ("snapshot.3", "short"),
+            ("incoming.0000000000000007", "c"),
+            ("incoming.0000000000000008.tmp", "unfinished"),
+            ("epoch.b", "promises"),
             ("log.0000000000000001", ""),
             ("lock", "1"),
         ] {
@@ -105,6 +132,9 @@ mod tests {
         let read = |image: &Image| String::from_utf8((**image).as_ref().to_vec()).expect("text");
         let found: Vec<_> = image.snapshots.iter().map(|(z, i)| (z.0, read(i))).collect();
         assert_eq!(found, [(2, "a".into()), (16, "b".into())]);
+        let found: Vec<_> = image.incoming.iter().map(|(z, i)| (z.0, read(i))).collect();
+        assert_eq!(found, [(7, "c".into())]);
+        assert_eq!(image.epochs, [None, Some(b"promises".to_vec())]);
         assert_eq!(image.segments.len(), 1);
     }
 

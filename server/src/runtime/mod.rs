@@ -10,6 +10,7 @@ mod executor;
 mod host;
 mod images;
 mod mail;
+mod peers;
 mod placement;
 pub(crate) mod poll;
 mod preflight;
@@ -19,7 +20,7 @@ mod texts;
 pub(crate) mod wake;
 
 pub use placement::{cores, serve, shards_default};
-pub use preflight::{FOLDER, StartError};
+pub use preflight::{FOLDER, StartError, read_beside};
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -16,6 +16,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::executor::{CoreSeat, Door, Executor, Places, ShardSeat};
 use super::mail::{Address, Mailbox};
+use super::peers::{Peers, Ports};
 use super::preflight::{self, StartError, cannot};
 use super::pulse::{self, Heart};
 use super::sockets::Listener;
@@ -92,17 +93,24 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     let descriptors = preflight::raise_descriptor_limit(u64::from(config.connections_max))?;
     preflight::probe_io_uring()?;
     let owned = preflight::take_data_dirs(&config.data_dir, &config.log_dir)?;
-    let secret = preflight::session_secret(&config.data_dir)?;
+    let mut secret = preflight::session_secret(&config.data_dir)?;
     // Nobody outside can tell which paths collide.
     config.settings.hash_seed = first_word(&secret);
+    if let Some(file) = &config.session_key_file {
+        secret = preflight::shared_secret(file)?;
+    }
+    if config.ensemble.is_some() {
+        preflight::keep_initialize(&config.data_dir, &owned.dirs)?;
+    }
     config.log.log_id = first_word(&preflight::random()?);
 
     let clock = Clock::start();
     let cores = cores();
     let mut recovered = read_back(&config, &owned.dirs, cores.len(), &clock)?;
-    let version = recovered.draft.freeze();
     let listener = listen(&config)?;
     let address = listener.address().map_err(cannot("asking for the listener's address"))?;
+
+    let ports = config.peer_listen.as_ref().map(Ports::open).transpose()?;
 
     let shards = config.shards.unwrap_or_else(|| shards_default(cores.len()));
     let envi_text = texts::envi(&config.version_text);
@@ -124,13 +132,16 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
         ))),
     };
 
+    let core_config = core_config(&config, address, secret, shards, &envi_text);
+    let version = Core::first_version(&core_config, &mut recovered);
     let mut core_parts = Some(CoreParts {
-        config: core_config(&config, address, secret, shards, &envi_text),
+        config: core_config,
         recovered,
         publisher,
         dirs: owned.dirs.clone(),
         backend: config.backend,
         shards,
+        ports: ports.zip(config.peer_listen.as_ref().map(|listen| listen.connect_ms)),
     });
     let mut door = Some(Door { listener: Some(listener), signals });
     let mut subscribers = subscribers.into_iter();
@@ -156,6 +167,7 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
             core: if number == places.core { core_parts.take() } else { None },
             door: if number == places.shards[0] { door.take() } else { None },
             shard,
+            in_ensemble: config.ensemble.is_some(),
         };
         let placement =
             if pin { Placement::Fixed(cores[number % cores.len()]) } else { Placement::Unbound };
@@ -175,11 +187,14 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     pulse::start(hearts, silence.max(SILENCE_MIN)).map_err(cannot("starting the pulse"))?;
 
     if all_up.iter().take(handles.len()).count() == handles.len() {
+        // Members of an ensemble serve clients as soon as there is a quorum, which may be never.
+        let role = config.ensemble.as_ref().map(|_| "searching");
         tracing::info!(
             %address,
             data = %owned.dirs.snapshots.display(),
             log = %owned.dirs.log.display(),
             server = config.server.0,
+            role,
             shards,
             descriptors,
             "ready",
@@ -237,8 +252,16 @@ fn read_back(
     let began = clock.now().mono;
     let image = images::map_all(dirs).map_err(cannot("reading the data directories"))?;
     let recovered = recover(&image, config.settings.clone(), config.log, &images::Cores(cores))?;
-    let Report { snapshot, znodes, replayed, warnings, snapshots: _, unusable: _ } =
-        &recovered.report;
+    let Report {
+        snapshot,
+        znodes,
+        replayed,
+        warnings,
+        snapshots: _,
+        unusable: _,
+        adopt: _,
+        unusable_incoming: _,
+    } = &recovered.report;
     for warning in warnings {
         tracing::warn!("recovery: {warning}");
     }
@@ -257,6 +280,7 @@ struct Parts {
     core: Option<CoreParts>,
     door: Option<Door>,
     shard: Option<ShardParts>,
+    in_ensemble: bool,
 }
 
 struct CoreParts {
@@ -266,6 +290,8 @@ struct CoreParts {
     dirs: super::disk::Dirs,
     backend: super::disk::Backend,
     shards: usize,
+    /// The ports for fellow servers, and how long to wait for one of them, ms.
+    ports: Option<(Ports, u64)>,
 }
 
 struct ShardParts {
@@ -293,6 +319,7 @@ impl Parts {
             shard,
             core,
             door: self.door,
+            in_ensemble: self.in_ensemble,
         })
     }
 }
@@ -301,9 +328,17 @@ impl CoreParts {
     async fn assemble(self, clock: &Clock) -> io::Result<CoreSeat> {
         let disk = Disk::start(self.dirs, self.backend).await?;
         tracing::info!(backend = disk.backend().name(), "log");
+        let silence_ms =
+            self.config.ensemble.as_ref().map_or(0, |ensemble| {
+                ensemble.tick_ms.saturating_mul(u64::from(ensemble.sync_limit))
+            });
+        let peers = match self.ports {
+            Some((ports, connect_ms)) => Some(Peers::new(ports, *clock, connect_ms, silence_ms)?),
+            None => None,
+        };
         let mut out = CoreOutputs::default();
         let core = Core::new(self.config, self.recovered, self.publisher, clock.now(), &mut out);
-        Ok(CoreSeat::new(core, out, disk, self.shards))
+        Ok(CoreSeat::new(core, out, disk, self.shards, peers))
     }
 }
 
@@ -316,6 +351,7 @@ fn core_config(
 ) -> CoreConfig {
     CoreConfig {
         server: config.server,
+        ensemble: config.ensemble.clone(),
         shards: shards as u16,
         tick_ms: config.tick_ms,
         session_timeout_ms_min: config.session_timeout_ms_min,
@@ -323,6 +359,7 @@ fn core_config(
         settings: config.settings.clone(),
         session_secret,
         zookeeper_passwords: config.zookeeper_passwords,
+        disk_hang_ms: config.disk_hang_ms,
         container_check_ms: config.container_check_ms,
         container_per_minute: config.container_per_minute,
         container_never_used_ms: config.container_never_used_ms,

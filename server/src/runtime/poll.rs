@@ -27,10 +27,26 @@ pub(crate) enum Source {
     Disk,
     /// The tick.
     Tick,
+    /// The core's time has come.
+    Alarm,
     /// A new client.
     Listener,
     /// The operator wants an end.
     Signal,
+    /// A fellow server's name was resolved.
+    Names,
+    /// A fellow server connects to one of our ports.
+    PeerPort {
+        /// Which, in the order opened.
+        number: u32,
+    },
+    /// A connection with a fellow server, likewise.
+    Peer {
+        /// Index in the table of such connections.
+        slot: u32,
+        /// Tells a reused slot from the one the event was meant for.
+        generation: u32,
+    },
     /// A client's socket, by slot and the low 24 bits of its generation.
     Socket {
         /// Index in the shard's table.
@@ -51,6 +67,12 @@ impl Source {
             Source::Tick => 3 << 56,
             Source::Listener => 4 << 56,
             Source::Signal => 5 << 56,
+            Source::Names => 6 << 56,
+            Source::PeerPort { number } => 7 << 56 | u64::from(number),
+            Source::Alarm => 9 << 56,
+            Source::Peer { slot, generation } => {
+                8 << 56 | u64::from(generation & Source::GENERATION_MASK) << 32 | u64::from(slot)
+            }
             Source::Socket { slot, generation } => {
                 u64::from(generation & Source::GENERATION_MASK) << 32 | u64::from(slot)
             }
@@ -64,6 +86,13 @@ impl Source {
             3 => Source::Tick,
             4 => Source::Listener,
             5 => Source::Signal,
+            6 => Source::Names,
+            7 => Source::PeerPort { number: word as u32 },
+            8 => Source::Peer {
+                slot: word as u32,
+                generation: (word >> 32) as u32 & Source::GENERATION_MASK,
+            },
+            9 => Source::Alarm,
             _ => Source::Socket {
                 slot: word as u32,
                 generation: (word >> 32) as u32 & Source::GENERATION_MASK,
@@ -125,7 +154,12 @@ impl PollSet {
         self.take_within(EpollTimeout::NONE, events)
     }
 
-    fn take_within(&mut self, most: EpollTimeout, events: &mut Vec<Event>) -> io::Result<()> {
+    /// Appends what is ready within this time.
+    pub(crate) fn take_within(
+        &mut self,
+        most: EpollTimeout,
+        events: &mut Vec<Event>,
+    ) -> io::Result<()> {
         let count = match self.epoll.wait(&mut self.buffer, most) {
             Ok(count) => count,
             Err(nix::errno::Errno::EINTR) => 0,
@@ -165,26 +199,8 @@ pub(crate) struct Ticker {
 impl Ticker {
     /// Starts ticking.
     pub(crate) fn start(period: Duration) -> io::Result<Ticker> {
-        let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
-        // SAFETY: no pointers are passed.
-        let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was created above and is owned by nobody else.
-        let timer = unsafe { OwnedFd::from_raw_fd(fd) };
-        let spec = libc::timespec {
-            tv_sec: period.as_secs() as libc::time_t,
-            tv_nsec: i64::from(period.subsec_nanos()) as libc::c_long,
-        };
-        let spec = libc::itimerspec { it_interval: spec, it_value: spec };
-        // SAFETY: `spec` outlives the call, and the old value is not asked for.
-        let result = unsafe {
-            libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const spec, std::ptr::null_mut())
-        };
-        if result < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let timer = timer()?;
+        set_timer(&timer, period, period)?;
         Ok(Ticker { timer })
     }
 
@@ -202,15 +218,91 @@ impl AsFd for Ticker {
     }
 }
 
+/// A descriptor that becomes readable when it is told to.
+pub(crate) struct Alarm {
+    timer: OwnedFd,
+}
+
+impl Alarm {
+    /// Not set.
+    pub(crate) fn new() -> io::Result<Alarm> {
+        Ok(Alarm { timer: timer()? })
+    }
+
+    /// Rings once, after this long instead of when it was set to before. Zero: never.
+    pub(crate) fn set(&self, after: Duration) -> io::Result<()> {
+        set_timer(&self.timer, after, Duration::ZERO)
+    }
+
+    /// Makes the descriptor unreadable.
+    pub(crate) fn hear(&self) {
+        let mut count = [0u8; 8];
+        // Fails if it has not rung, which is no reason to complain.
+        let _ = nix::unistd::read(&self.timer, &mut count);
+    }
+}
+
+impl AsFd for Alarm {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+}
+
+fn timer() -> io::Result<OwnedFd> {
+    let flags = libc::TFD_CLOEXEC | libc::TFD_NONBLOCK;
+    // SAFETY: no pointers are passed.
+    let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was created above and is owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn set_timer(timer: &OwnedFd, after: Duration, period: Duration) -> io::Result<()> {
+    let spec = |time: Duration| libc::timespec {
+        tv_sec: time.as_secs() as libc::time_t,
+        tv_nsec: i64::from(time.subsec_nanos()) as libc::c_long,
+    };
+    let spec = libc::itimerspec { it_interval: spec(period), it_value: spec(after) };
+    // SAFETY: `spec` outlives the call, and the old value is not asked for.
+    let result = unsafe {
+        libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const spec, std::ptr::null_mut())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn an_alarm_rings_once_when_it_was_set_to_last() {
+        let (mut set, alarm) = (PollSet::new().expect("a set"), Alarm::new().expect("a timer"));
+        set.add(&alarm, Source::Alarm, EpollFlags::EPOLLIN).expect("a place in the set");
+        let mut ring = |within: u16| {
+            let mut events = Vec::new();
+            set.take_within(EpollTimeout::from(within), &mut events).expect("events");
+            events.len()
+        };
+        alarm.set(Duration::from_secs(3600)).expect("set");
+        assert_eq!(ring(0), 0);
+        alarm.set(Duration::from_nanos(1)).expect("set");
+        assert_eq!(ring(20_000), 1);
+        alarm.hear();
+        assert_eq!(ring(0), 0);
+    }
+
+    #[test]
     fn sources_survive_packing() {
         let sockets = [(0, 0), (7, 1), (u32::MAX, Source::GENERATION_MASK)];
         let sockets = sockets.map(|(slot, generation)| Source::Socket { slot, generation });
+        let peers = [(0, 0), (u32::MAX, Source::GENERATION_MASK)];
+        let peers = peers.map(|(slot, generation)| Source::Peer { slot, generation });
+        let ports = [0, u32::MAX].map(|number| Source::PeerPort { number });
         let others = [Source::Mail, Source::Disk, Source::Tick, Source::Listener, Source::Signal];
+        let others =
+            others.into_iter().chain([Source::Names, Source::Alarm]).chain(peers).chain(ports);
         for source in sockets.into_iter().chain(others) {
             assert_eq!(Source::unpack(source.pack()), source);
         }

@@ -12,6 +12,7 @@ use nix::sys::statfs::{self, statfs};
 
 use super::disk::Dirs;
 use super::disk::files::{remove_unfinished, sync_parent};
+use crate::config::Beside;
 
 /// Folder below `dataDir` and `dataLogDir`; its name carries the version of the layout.
 pub const FOLDER: &str = "ringkeeper-1";
@@ -219,6 +220,44 @@ pub(crate) fn session_secret(data: &Path) -> Result<[u8; 32], StartError> {
     Ok(secret)
 }
 
+/// The key that all servers of an ensemble share: 32 bytes, such as another server's `session.key`.
+pub(crate) fn shared_secret(path: &Path) -> Result<[u8; 32], StartError> {
+    let what = || format!("ringkeeper.sessionKeyFile {}", path.display());
+    let bytes = fs::read(path).map_err(cannot(what()))?;
+    let count = bytes.len();
+    bytes.try_into().map_err(|_| {
+        let words = format!("it has {count} bytes, and must have 32 that nobody can guess");
+        cannot(what())(io::Error::other(words))
+    })
+}
+
+/// Marks an empty data directory as empty on purpose (`zab-wire` 5.6).
+const INITIALIZE: &str = "initialize";
+
+/// Reads what an operator has put into the data directory beside the data.
+pub fn read_beside(data: &Path) -> Result<Beside, StartError> {
+    let path = data.join("myid");
+    let my_id = match fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(cannot(format!("reading {}", path.display()))(error)),
+    };
+    let kept = data.join(FOLDER).join(INITIALIZE);
+    Ok(Beside { my_id, initialize: data.join(INITIALIZE).exists() || kept.exists() })
+}
+
+/// Moves the mark to the data that it speaks of: whoever removes that folder later removes the
+/// mark with it, and what replaces it must not vote.
+pub(crate) fn keep_initialize(data: &Path, dirs: &Dirs) -> Result<(), StartError> {
+    let (mark, kept) = (data.join(INITIALIZE), dirs.snapshots.join(INITIALIZE));
+    let moved = match fs::rename(&mark, &kept) {
+        Ok(()) => sync_parent(&kept).and_then(|()| sync_parent(&mark)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    moved.map_err(cannot(format!("moving {}", mark.display())))
+}
+
 fn create_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = super::disk::files::unfinished(path);
     let mut options = OpenOptions::new();
@@ -277,6 +316,36 @@ mod tests {
         assert_eq!(session_secret(dir.path()).expect("the same key"), first);
         let facts = fs::metadata(dir.path().join("session.key")).expect("the file");
         assert_eq!(facts.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_shared_key_has_its_size() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("key");
+        fs::write(&path, [7; 31]).expect("a file");
+        let refused = shared_secret(&path).expect_err("too short").to_string();
+        assert!(refused.contains("31 bytes"), "{refused}");
+        fs::write(&path, [7; 32]).expect("a file");
+        assert_eq!(shared_secret(&path).expect("a key"), [7; 32]);
+    }
+
+    /// The mark says that *this* data directory is new on purpose. Were it left where it is, a
+    /// server whose data was wiped would vote without a memory.
+    #[test]
+    fn the_initialize_mark_goes_with_the_data() {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::write(dir.path().join("myid"), "3\n").expect("a file");
+        fs::write(dir.path().join("initialize"), "").expect("a file");
+        let found = read_beside(dir.path()).expect("readable");
+        assert_eq!(found, Beside { my_id: Some("3\n".into()), initialize: true });
+        let owned = take_data_dirs(dir.path(), dir.path()).expect("free");
+        for _ in 0..2 {
+            keep_initialize(dir.path(), &owned.dirs).expect("moved once, and then nothing");
+            assert!(!dir.path().join("initialize").exists());
+            assert!(read_beside(dir.path()).expect("readable").initialize);
+        }
+        fs::remove_dir_all(&owned.dirs.snapshots).expect("wiped");
+        assert!(!read_beside(dir.path()).expect("readable").initialize);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, listen, setsockopt, socket,
-    sockopt,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, bind, connect, listen, setsockopt,
+    socket, sockopt,
 };
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
@@ -259,7 +259,41 @@ fn update_interest(set: &PollSet, conn: ConnId, socket: &mut Socket) {
     }
 }
 
+/// Takes an address without listening there: connections are refused. A later `SO_REUSEADDR`
+/// socket may take it too, as long as nobody listens.
+pub(crate) fn bind_only(address: SocketAddr) -> io::Result<OwnedFd> {
+    let fd = stream_socket(&address)?;
+    setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+    if address.ip() == IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) {
+        // "Any address" means IPv4 clients too.
+        setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(fd)
+}
+
+/// Begins to connect. True if that is done already; else the socket becomes writable when it is
+/// decided, and [`TcpStream::take_error`] tells how.
+pub(crate) fn begin_connect(address: SocketAddr) -> io::Result<(TcpStream, bool)> {
+    let fd = stream_socket(&address)?;
+    match connect(fd.as_raw_fd(), &SockaddrStorage::from(address)) {
+        Ok(()) => Ok((fd.into(), true)),
+        Err(nix::errno::Errno::EINPROGRESS) => Ok((fd.into(), false)),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn stream_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socket(family, SockType::Stream, flags, None)?)
+}
+
 /// The listener. One spare descriptor lets it turn clients away when there are none left.
+#[derive(Debug)]
 pub(crate) struct Listener {
     listener: TcpListener,
     spare: Option<OwnedFd>,
@@ -269,22 +303,15 @@ impl Listener {
     /// Listens; `SO_REUSEADDR` only, never `SO_REUSEPORT`, which would let a second server take
     /// half of the clients without a word.
     pub(crate) fn open(address: SocketAddr, backlog: Option<i32>) -> io::Result<Listener> {
-        let family = match address {
-            SocketAddr::V4(_) => AddressFamily::Inet,
-            SocketAddr::V6(_) => AddressFamily::Inet6,
-        };
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(family, SockType::Stream, flags, None)?;
-        setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-        if address.ip() == IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED) {
-            // "Any address" means IPv4 clients too.
-            setsockopt(&fd, sockopt::Ipv6V6Only, &false)?;
-        }
-        bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+        Listener::listen(bind_only(address)?, backlog)
+    }
+
+    /// Listens on what [`bind_only`] has bound.
+    pub(crate) fn listen(bound: OwnedFd, backlog: Option<i32>) -> io::Result<Listener> {
         // The kernel lowers what is beyond its own bound.
         let backlog = backlog.filter(|backlog| *backlog > 0).unwrap_or(BACKLOG);
-        listen(&fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
-        Ok(Listener { listener: fd.into(), spare: spare() })
+        listen(&bound, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
+        Ok(Listener { listener: bound.into(), spare: spare() })
     }
 
     /// Where it listens; the port may have been chosen by the system.

@@ -56,13 +56,14 @@ impl Shard {
         if !self.serving {
             return self.close(slot, "not serving", out);
         }
-        if request.last_zxid_seen > self.view.zxid() {
+        let seen = request.last_zxid_seen;
+        if seen > self.view.zxid() {
             // What it saw may already be published here.
             self.catch_up(now, out);
         }
-        if request.last_zxid_seen > self.view.zxid() {
+        if seen > self.view.zxid().max(self.floor) {
             debug!(
-                seen = format_args!("{:?}", request.last_zxid_seen),
+                seen = format_args!("{seen:?}"),
                 here = format_args!("{:?}", self.view.zxid()),
                 "client has seen a later state than this server"
             );

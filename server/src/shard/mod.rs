@@ -147,6 +147,8 @@ pub struct Shard {
     /// Time of the step.
     clock: Mono,
     serving: bool,
+    /// Whoever has seen this has seen nothing that the view lacks, once it is caught up.
+    floor: Zxid,
     trace_mask: i64,
     stats: Stats,
     /// Connections with an attached session.
@@ -195,6 +197,7 @@ impl Shard {
             credit: Credit::default(),
             clock: Mono(0),
             serving: false,
+            floor: Zxid::ZERO,
             trace_mask: words::TRACE_MASK_DEFAULT,
             stats: Stats::default(),
             open: 0,
@@ -332,7 +335,10 @@ impl Shard {
                     self.answer_word(now, conn.slot, &text, out);
                 }
             }
-            ToShard::Serving(serving) => self.on_serving(serving, out),
+            ToShard::Serving { serving, upto } => {
+                self.floor = upto;
+                self.on_serving(serving, out);
+            }
         }
     }
 

@@ -99,7 +99,7 @@ impl World {
             effects: Effects::default(),
             entries: Vec::new(),
         };
-        world.tell(ToShard::Serving(true));
+        world.tell(ToShard::serving(true));
         world
     }
 

@@ -7,6 +7,7 @@ use protocol::request::{AddWatchMode, Request, SetWatches, WatcherType};
 use protocol::{ConnectRequest, Names};
 
 use crate::dice::Dice;
+use crate::history::Floor;
 use crate::swarm::Options;
 
 /// What a request asked for, as far as checkers need to know.
@@ -61,8 +62,8 @@ pub struct Pending {
     pub opcode: OpCode,
     /// What it asked.
     pub asked: Asked,
-    /// Highest zxid anybody had been shown when it was sent: its answer may not be older.
-    pub floor: Zxid,
+    /// What had been shown when it was sent: its answer may not be older.
+    pub floor: Floor,
 }
 
 /// Where a client stands.
@@ -164,7 +165,7 @@ impl Client {
     }
 
     /// Claims to be the keeper.
-    pub fn authenticate(&mut self, floor: Zxid) -> Vec<u8> {
+    pub fn authenticate(&mut self, floor: Floor) -> Vec<u8> {
         let xid = self.owe(OpCode::Auth, Asked::Auth, floor);
         let mut bytes = Vec::new();
         Request::Auth { kind: 0, scheme: Some(b"digest"), auth: Some(b"keeper:secret") }
@@ -188,7 +189,7 @@ impl Client {
         self.inbox.clear();
     }
 
-    pub(crate) fn owe(&mut self, opcode: OpCode, asked: Asked, floor: Zxid) -> Xid {
+    pub(crate) fn owe(&mut self, opcode: OpCode, asked: Asked, floor: Floor) -> Xid {
         self.next_xid += 1;
         let xid = match opcode {
             OpCode::Ping => Xid::PING,
@@ -211,7 +212,7 @@ impl Client {
     }
 
     /// A heartbeat.
-    pub fn ping(&mut self, floor: Zxid) -> Vec<u8> {
+    pub fn ping(&mut self, floor: Floor) -> Vec<u8> {
         let xid = self.owe(OpCode::Ping, Asked::Ping, floor);
         let mut bytes = Vec::new();
         Request::Ping.encode(xid, &mut bytes);
@@ -219,7 +220,7 @@ impl Client {
     }
 
     /// What a client sends first on a new connection of an old session.
-    pub fn restore_watches(&mut self, floor: Zxid) -> Option<Vec<u8>> {
+    pub fn restore_watches(&mut self, floor: Floor) -> Option<Vec<u8>> {
         if self.remembered.iter().all(Vec::is_empty) {
             return None;
         }
@@ -245,7 +246,7 @@ impl Client {
     }
 
     /// The next thing this client feels like asking.
-    pub fn ask(&mut self, options: &Options, floor: Zxid) -> Vec<u8> {
+    pub fn ask(&mut self, options: &Options, floor: Floor) -> Vec<u8> {
         let total: u64 = options.weights.iter().sum();
         let mut roll = self.dice.below(total);
         let kind = options
@@ -268,7 +269,7 @@ impl Client {
         bytes
     }
 
-    fn ask_read(&mut self, options: &Options, floor: Zxid, bytes: &mut Vec<u8>) {
+    fn ask_read(&mut self, options: &Options, floor: Floor, bytes: &mut Vec<u8>) {
         let path = self.path(options);
         let watch = self.dice.per_mille(300);
         match self.dice.below(8) {
@@ -304,7 +305,7 @@ impl Client {
         }
     }
 
-    fn ask_odd_read(&mut self, path: Vec<u8>, floor: Zxid, bytes: &mut Vec<u8>) {
+    fn ask_odd_read(&mut self, path: Vec<u8>, floor: Floor, bytes: &mut Vec<u8>) {
         match self.dice.below(5) {
             0 => {
                 let xid = self.owe(OpCode::GetAcl, Asked::GetAcl(path.clone()), floor);
@@ -340,7 +341,7 @@ impl Client {
         data
     }
 
-    fn ask_write(&mut self, options: &Options, floor: Zxid, bytes: &mut Vec<u8>) {
+    fn ask_write(&mut self, options: &Options, floor: Floor, bytes: &mut Vec<u8>) {
         let mut path = self.path(options);
         self.counter += 1;
         let data = format!("{}-{}", self.session.0 & 0xffff, self.counter).into_bytes();
@@ -389,7 +390,7 @@ impl Client {
     }
 
     /// Makes, changes or removes `/a<n>` and `/b<n>` together.
-    fn ask_multi(&mut self, floor: Zxid, bytes: &mut Vec<u8>) {
+    fn ask_multi(&mut self, floor: Floor, bytes: &mut Vec<u8>) {
         let pair = self.dice.below(4);
         let (a, b) = (format!("/a{pair}").into_bytes(), format!("/b{pair}").into_bytes());
         let open = acl::world(model::Perms::ALL);
@@ -413,7 +414,7 @@ impl Client {
         protocol::encode_write(xid, &Op::Multi(ops), bytes);
     }
 
-    fn ask_watch(&mut self, options: &Options, floor: Zxid, bytes: &mut Vec<u8>) {
+    fn ask_watch(&mut self, options: &Options, floor: Floor, bytes: &mut Vec<u8>) {
         let path = self.path(options);
         if self.dice.per_mille(700) {
             let recursive = self.dice.per_mille(500);
@@ -431,7 +432,7 @@ impl Client {
         }
     }
 
-    fn ask_session(&mut self, floor: Zxid, bytes: &mut Vec<u8>) {
+    fn ask_session(&mut self, floor: Floor, bytes: &mut Vec<u8>) {
         if self.dice.per_mille(200) {
             let xid = self.owe(OpCode::CloseSession, Asked::Close, floor);
             Request::CloseSession.encode(xid, bytes);

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, SegmentId};
+use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, SegmentId, SmallFile};
+use engine::epochs::Epochs;
 use engine::recover::DiskImage;
 use engine::snapshot::Writer;
-use model::Zxid;
+use model::{Epoch, Zxid};
 
 use crate::dice::Dice;
 use crate::swarm::Options;
@@ -44,6 +45,9 @@ struct InFlight {
 pub struct SimDisk {
     segments: BTreeMap<SegmentId, Vec<u8>>,
     snapshots: BTreeMap<Zxid, Vec<u8>>,
+    /// Received states that were not adopted.
+    incoming: BTreeMap<Zxid, Vec<u8>>,
+    small: BTreeMap<SmallFile, Vec<u8>>,
     in_flight: Vec<InFlight>,
     /// Written since the last sync of the data.
     unsynced: Vec<Unsynced>,
@@ -57,6 +61,8 @@ pub struct SimDisk {
     stalled_until: u64,
     /// A story wants the next write to fail.
     fail_next: bool,
+    /// Snapshot that was not written by this node.
+    placed: Option<Zxid>,
     dice: Dice,
 }
 
@@ -66,6 +72,8 @@ impl SimDisk {
         SimDisk {
             segments: BTreeMap::new(),
             snapshots: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+            small: BTreeMap::new(),
             in_flight: Vec::new(),
             unsynced: Vec::new(),
             unsynced_names: BTreeSet::new(),
@@ -73,6 +81,7 @@ impl SimDisk {
             full_until: 0,
             stalled_until: 0,
             fail_next: false,
+            placed: None,
             dice,
         }
     }
@@ -140,7 +149,7 @@ impl SimDisk {
         }
         let flight = self.in_flight.remove(ready[self.dice.index(ready.len())]);
         let version = match &flight.op {
-            DiskOp::WriteSnapshot { version, .. } => Some(version.clone()),
+            DiskOp::WriteSnapshot { version, incoming: false, .. } => Some(version.clone()),
             _ => None,
         };
         let done = self.finish(flight.op, now, options, faults);
@@ -187,28 +196,56 @@ impl SimDisk {
                 self.segments.remove(&segment);
                 (token, Ok(DiskFact::Done))
             }
-            DiskOp::WriteSnapshot { token, version } => {
+            DiskOp::WriteSnapshot { token, version, incoming } => {
                 if self.full_until > now {
                     (token, fault("write snapshot", true))
                 } else {
-                    let zxid = version.zxid();
-                    let bytes = write_snapshot(version);
-                    let fact = DiskFact::SnapshotWritten { bytes: bytes.len() as u64 };
-                    self.snapshots.insert(zxid, bytes);
-                    (token, Ok(fact))
+                    let bytes = self.name_snapshot(version, incoming);
+                    (token, Ok(DiskFact::SnapshotWritten { bytes }))
                 }
+            }
+            DiskOp::AdoptSnapshot { token, zxid } => {
+                self.adopt(zxid);
+                (token, Ok(DiskFact::Done))
+            }
+            DiskOp::RemoveIncoming { token, zxid } => {
+                self.incoming.remove(&zxid);
+                (token, Ok(DiskFact::Done))
             }
             DiskOp::RemoveSnapshot { token, zxid } => {
                 self.snapshots.remove(&zxid);
                 (token, Ok(DiskFact::Done))
             }
-            DiskOp::ReplaceFile { token, .. } => (token, Ok(DiskFact::Done)),
+            DiskOp::ReplaceFile { token, file, data } => {
+                if fails {
+                    (token, fault("replace file", false))
+                } else {
+                    self.small.insert(file, data);
+                    (token, Ok(DiskFact::Done))
+                }
+            }
             DiskOp::MeasureSpace { token } => {
                 let free = if self.full_until > now { 0 } else { 1 << 40 };
                 (token, Ok(DiskFact::Space { log_free: free, snapshot_free: free }))
             }
         };
         DiskDone { token, result }
+    }
+
+    /// Under its name a snapshot is whole. Returns its size.
+    fn name_snapshot(&mut self, version: engine::Version, incoming: bool) -> u64 {
+        let zxid = version.zxid();
+        let file = write_snapshot(version);
+        let bytes = file.len() as u64;
+        let named = if incoming { &mut self.incoming } else { &mut self.snapshots };
+        named.insert(zxid, file);
+        bytes
+    }
+
+    fn adopt(&mut self, zxid: Zxid) {
+        if let Some(file) = self.incoming.remove(&zxid) {
+            self.snapshots.insert(zxid, file);
+        }
     }
 
     fn write(&mut self, segment: SegmentId, at: usize, data: &[u8]) {
@@ -277,13 +314,28 @@ impl SimDisk {
                         self.snapshots.remove(&zxid);
                     }
                 }
-                // Under its name it is whole; a temporary name vanishes.
-                DiskOp::WriteSnapshot { version, .. } => {
-                    if self.dice.per_mille(200) {
-                        self.snapshots.insert(version.zxid(), write_snapshot(version));
+                DiskOp::AdoptSnapshot { zxid, .. } => {
+                    if self.dice.per_mille(500) {
+                        self.adopt(zxid);
                     }
                 }
-                DiskOp::ReplaceFile { .. } | DiskOp::MeasureSpace { .. } => {}
+                DiskOp::RemoveIncoming { zxid, .. } => {
+                    if self.dice.per_mille(500) {
+                        self.incoming.remove(&zxid);
+                    }
+                }
+                // A temporary name vanishes.
+                DiskOp::WriteSnapshot { version, incoming, .. } => {
+                    if self.dice.per_mille(200) {
+                        self.name_snapshot(version, incoming);
+                    }
+                }
+                DiskOp::ReplaceFile { file, data, .. } => {
+                    if self.dice.per_mille(500) {
+                        self.small.insert(file, data);
+                    }
+                }
+                DiskOp::MeasureSpace { .. } => {}
             }
         }
         for lost in std::mem::take(&mut self.unsynced).into_iter().rev() {
@@ -343,6 +395,9 @@ impl SimDisk {
         DiskImage {
             snapshots: self.snapshots.iter().map(|(zxid, file)| (*zxid, image(file))).collect(),
             segments: self.segments.iter().map(|(id, file)| (*id, image(file))).collect(),
+            incoming: self.incoming.iter().map(|(zxid, file)| (*zxid, image(file))).collect(),
+            epochs: [SmallFile::EpochA, SmallFile::EpochB]
+                .map(|file| self.small.get(&file).cloned()),
         }
     }
 
@@ -371,6 +426,24 @@ impl SimDisk {
     /// The newest snapshot as a file, and its zxid.
     pub fn newest_snapshot(&self) -> Option<(Zxid, &Vec<u8>)> {
         self.snapshots.last_key_value().map(|(zxid, bytes)| (*zxid, bytes))
+    }
+
+    /// The current epoch that the epoch files hold.
+    pub fn current_epoch(&self) -> Epoch {
+        let copy = |file| self.small.get(&file).map(Vec::as_slice);
+        let newest = Epochs::newest(copy(SmallFile::EpochA), copy(SmallFile::EpochB));
+        newest.ok().flatten().map(|epochs| epochs.current).unwrap_or_default()
+    }
+
+    /// Another program has left this state.
+    pub fn place_snapshot(&mut self, version: engine::Version) {
+        self.placed = Some(version.zxid());
+        self.snapshots.insert(version.zxid(), write_snapshot(version));
+    }
+
+    /// The state that another program left: there is no log that leads to it.
+    pub fn placed(&self) -> Option<Zxid> {
+        self.placed
     }
 
     /// Snapshots on the disk.

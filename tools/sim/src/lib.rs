@@ -14,6 +14,7 @@ pub mod disk;
 pub mod history;
 pub mod network;
 pub mod node;
+pub mod peers;
 pub mod shrink;
 pub mod story;
 pub mod swarm;

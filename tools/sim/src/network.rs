@@ -11,6 +11,8 @@ pub const PIPE_BYTES: usize = 16 << 10;
 pub struct Link {
     /// Client end.
     pub client: usize,
+    /// Server, by its place in the world.
+    pub node: usize,
     /// Server end: shard and connection there; `None` once the server has forgotten it.
     pub server: Option<(usize, ConnId)>,
     /// On the way to the server.
@@ -37,9 +39,10 @@ pub struct Link {
 
 impl Link {
     /// A fresh connection.
-    pub fn new(client: usize, shard: usize, conn: ConnId) -> Link {
+    pub fn new(client: usize, node: usize, shard: usize, conn: ConnId) -> Link {
         Link {
             client,
+            node,
             server: Some((shard, conn)),
             to_server: VecDeque::new(),
             to_client: VecDeque::new(),

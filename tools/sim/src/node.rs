@@ -6,13 +6,15 @@ use engine::Version;
 use engine::draft::Settings;
 use engine::log::LogSettings;
 use engine::recover::{DiskImage, Inline, RecoverError, recover};
-use model::{Mono, Now, ServerId, Zxid};
+use model::{Mono, Now, Zxid};
+use replication::{Membership, ReplicaConfig, Retention};
 use server::core::{Core, CoreConfig, CoreInput, CoreOutputs};
 use server::feed::{Subscriber, feed};
 use server::link::{ConnId, ShardId, ToCore, ToShard};
 use server::shard::{Shard, ShardConfig, ShardOutputs};
 
 use crate::disk::{Reading, SimDisk};
+use crate::peers::{host, server_id};
 use crate::swarm::Options;
 
 /// Least session timeout, ms.
@@ -56,6 +58,8 @@ pub struct Process {
 
 /// One server.
 pub struct Node {
+    /// Its place in the world.
+    pub place: usize,
     /// Its disk.
     pub disk: SimDisk,
     /// Its process, if it runs.
@@ -66,12 +70,16 @@ pub struct Node {
     pub paused_until: u64,
     /// Its wall clock's error, ms.
     pub wall_error_ms: i64,
+    /// Its clock runs this many parts per million fast.
+    pub fast_ppm: u64,
     /// It was refused its own disk after damage; it stays down.
     pub refused: bool,
     /// Starts so far.
     pub starts: u64,
     /// Crashes that a restart loop has still in store.
     pub loop_left: u32,
+    /// Its disk has failed since it started: it may end itself.
+    pub disk_failed: bool,
 }
 
 /// What a start yields.
@@ -86,22 +94,25 @@ pub enum Started {
 
 impl Node {
     /// A server that has never run.
-    pub fn new(disk: SimDisk) -> Node {
+    pub fn new(place: usize, disk: SimDisk, options: &Options) -> Node {
         Node {
+            place,
             disk,
             process: None,
             start_at: 0,
             paused_until: 0,
             wall_error_ms: 0,
+            fast_ppm: options.clock_fast_ppm,
             refused: false,
             starts: 0,
             loop_left: 0,
+            disk_failed: false,
         }
     }
 
     /// Both clocks of this server at a true time.
-    pub fn now(&self, true_ns: u64, options: &Options) -> Now {
-        let fast = true_ns / 1_000_000 * options.clock_fast_ppm;
+    pub fn now(&self, true_ns: u64) -> Now {
+        let fast = true_ns / 1_000_000 * self.fast_ppm;
         let wall = 1_700_000_000_000 + (true_ns / 1_000_000) as i64 + self.wall_error_ms;
         Now { mono: Mono(1_000_000_000 + true_ns + fast), wall_ms: wall }
     }
@@ -133,12 +144,13 @@ impl Node {
             }
         };
         let version = recovered.draft.freeze();
-        let now = self.now(true_ns, options);
+        let now = self.now(true_ns);
         let shards = usize::from(options.shards);
         let (publisher, mut subscribers) = feed(shards + 1, options.feed_slots);
         let listener = subscribers.pop().expect("one more than shards");
         let config = CoreConfig {
-            server: ServerId(1),
+            server: server_id(self.place),
+            ensemble: None,
             shards: options.shards,
             tick_ms: 2000,
             session_timeout_ms_min: TIMEOUT_MS_MIN,
@@ -146,6 +158,7 @@ impl Node {
             settings,
             session_secret: [7; 32],
             zookeeper_passwords: false,
+            disk_hang_ms: 0,
             container_check_ms: 2000,
             container_per_minute: 10_000,
             container_never_used_ms: 0,
@@ -176,6 +189,28 @@ impl Node {
         self.process = Some(Process { core, shards, listener, core_dirty: true, tick_at: true_ns });
         Started::Running(version)
     }
+}
+
+/// The ensemble as its members are told of it.
+pub fn membership(options: &Options) -> Membership {
+    let line = |node: usize| {
+        let role = if node < options.servers { "participant" } else { "observer" };
+        format!("server.{}={}:2888:3888:{role}\n", node + 1, host(node))
+    };
+    let text: String = (0..options.nodes()).map(line).collect();
+    Membership::parse(&text).expect("made by the rules")
+}
+
+/// What a member must know to take part; nothing for a lone server.
+pub fn ensemble(place: usize, options: &Options) -> Option<ReplicaConfig> {
+    (options.nodes() > 1).then(|| ReplicaConfig {
+        tick_ms: options.peer_tick_ms,
+        notify_ms_min: 20,
+        notify_ms_max: 500,
+        finalize_ms: 20,
+        retention: Retention { entries_max: options.retained, bytes_max: 1 << 20 },
+        ..ReplicaConfig::new(server_id(place), membership(options))
+    })
 }
 
 fn settings(seed: u64) -> Settings {

@@ -3,7 +3,8 @@
 //!
 //! All checkers judge a story like any other run.
 
-use model::{CreateMode, ErrorCode, EventKind, Op, OpCode, SessionId, acl, op::Create};
+use engine::Version;
+use model::{CreateMode, ErrorCode, EventKind, Op, OpCode, SessionId, Zxid, acl, op::Create};
 use protocol::Request;
 
 use crate::client::{Asked, Standing};
@@ -61,6 +62,15 @@ impl World {
         world.faults = false;
         world.scripted = true;
         world
+    }
+
+    /// The server starts from a state that came from elsewhere. `gone`: sessions that had ended
+    /// there, and had left ephemerals behind.
+    pub fn inherit(&mut self, version: Version, gone: &[SessionId]) {
+        self.history.gone_before.extend(gone);
+        for node in &mut self.nodes {
+            node.disk.place_snapshot(version.clone());
+        }
     }
 
     /// Lets things happen until something is so; a violation or a world in which it never comes
@@ -132,7 +142,7 @@ impl World {
     }
 
     fn ask(&mut self, index: usize, ask: Ask<'_>, bytes: &mut Vec<u8>) {
-        let floor = self.history.shown;
+        let floor = self.history.floor(index);
         let client = &mut self.clients[index];
         let open = acl::world(model::Perms::ALL);
         let create = |path, mode| {
@@ -180,31 +190,41 @@ impl World {
 
     /// The process dies now, and runs again a little later.
     pub fn crash(&mut self) {
-        self.crash_for("the story says so");
+        self.crash_server(0);
+    }
+
+    /// One of several processes dies now, and runs again a little later.
+    pub fn crash_server(&mut self, at: usize) {
+        self.crash_for(at, "the story says so");
     }
 
     /// The process runs and serves.
     pub fn restart(&mut self) {
-        let starts = self.node.starts;
+        self.restart_server(0);
+    }
+
+    /// One of several processes runs again.
+    pub fn restart_server(&mut self, at: usize) {
+        let starts = self.nodes[at].starts;
         self.run_until("the server runs again", |world| {
-            world.node.starts > starts && world.node.process.is_some()
+            world.nodes[at].starts > starts && world.nodes[at].process.is_some()
         });
     }
 
     /// The process does nothing for a while, ms.
     pub fn pause(&mut self, ms: u64) {
-        self.node.paused_until = self.now + ms * 1_000_000;
+        self.nodes[0].paused_until = self.now + ms * 1_000_000;
     }
 
     /// The disk completes nothing for a while, ms.
     pub fn stall_disk(&mut self, ms: u64) {
-        self.node.disk.stall_until(self.now + ms * 1_000_000);
+        self.nodes[0].disk.stall_until(self.now + ms * 1_000_000);
     }
 
     /// The next log write fails.
     pub fn fail_next_write(&mut self) {
-        self.node.disk.fail_next_write();
-        self.disk_failed = true;
+        self.nodes[0].disk.fail_next_write();
+        self.nodes[0].disk_failed = true;
     }
 
     /// A client goes without a word and stays away. `traceless`: the server never hears of it.
@@ -242,13 +262,23 @@ impl World {
 
     /// True if the process runs.
     pub fn is_running(&self) -> bool {
-        self.node.process.is_some()
+        self.nodes[0].process.is_some()
     }
 
     /// A client's session, if it has one.
     pub fn session(&self, client: usize) -> Option<SessionId> {
         let session = self.clients[client].session;
         (session != SessionId::NONE).then_some(session)
+    }
+
+    /// Position of the newest version.
+    pub fn zxid(&self) -> Zxid {
+        self.history.newest().map(Version::zxid).unwrap_or_default()
+    }
+
+    /// Positions of all versions that were ever published.
+    pub fn zxids(&self) -> Vec<Zxid> {
+        self.history.versions.keys().copied().collect()
     }
 
     /// True if the newest version has this session.

@@ -3,6 +3,11 @@
 
 use crate::dice::Dice;
 
+/// Whether the core takes part in ensembles: until it does, every world has one server.
+pub const CORE_JOINS: bool = false;
+/// Keeps what is drawn for ensembles apart from everything else.
+const ENSEMBLES: u64 = 0x656e_7365_6d62_6c65;
+
 /// Settings of one run. Chances are per mille of the events at which they are considered.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
@@ -79,6 +84,33 @@ pub struct Options {
     pub wall_jump_ms: u64,
     /// The node's clock runs this many parts per million fast.
     pub clock_fast_ppm: u64,
+    /// Voting servers.
+    pub servers: usize,
+    /// Servers that only observe.
+    pub observers: usize,
+    /// The ensemble's unit of time, ms.
+    pub peer_tick_ms: u64,
+    /// Transactions that members keep in memory for those who come back.
+    pub retained: usize,
+    /// Longest way between two servers, us; each connection has its own.
+    pub peer_delay_us: u64,
+    /// Chance that a connection between servers is twenty times as slow as others.
+    pub peer_slow: u32,
+    /// Chance, per event, that a connection between servers is reset.
+    pub peer_reset: u32,
+    /// Chance, per event, that servers stop hearing each other: one of another, one way or both,
+    /// or some of all others; and for how long at most, ms.
+    pub peer_cut: u32,
+    /// Longest such time, ms.
+    pub peer_cut_ms: u64,
+    /// Chance, per event, that a server's name does not resolve for such a time.
+    pub peer_nameless: u32,
+    /// Chance that a server that dies takes its machine along: nobody is told.
+    pub silent_crash: u32,
+    /// Bytes that may wait for one fellow server.
+    pub peer_queue_bytes: usize,
+    /// Chance that a client that connects chooses another server.
+    pub moves: u32,
     /// Weights of the workload: reads, writes, multis, watches, sessions.
     pub weights: [u64; 5],
 }
@@ -87,6 +119,7 @@ impl Options {
     /// A world without faults and with little in it, for stories.
     pub fn calm(clients: usize, shards: u16) -> Options {
         let mut calm = Options::draw(&mut Dice::new(0));
+        calm.servers = 1;
         for name in Options::FAULTS {
             calm.set(name, 0);
         }
@@ -107,7 +140,7 @@ impl Options {
     /// Draws a world.
     pub fn draw(dice: &mut Dice) -> Options {
         let often = |dice: &mut Dice, of: &[u32]| *dice.pick(of);
-        Options {
+        let mut drawn = Options {
             events: *dice.pick(&[800, 1500, 3000]),
             shards: *dice.pick(&[1, 1, 2, 3]),
             clients: dice.between(1, 6) as usize,
@@ -144,6 +177,19 @@ impl Options {
             pieces: often(dice, &[0, 300, 1000]),
             wall_jump_ms: *dice.pick(&[0, 0, 10_000]),
             clock_fast_ppm: *dice.pick(&[0, 50, 500]),
+            servers: 1,
+            observers: 0,
+            peer_tick_ms: 200,
+            retained: 1000,
+            peer_delay_us: 1000,
+            peer_slow: 0,
+            peer_reset: 0,
+            peer_cut: 0,
+            peer_cut_ms: 0,
+            peer_nameless: 0,
+            silent_crash: 0,
+            peer_queue_bytes: server::limits::PEER_QUEUE_BYTES_MAX,
+            moves: 0,
             weights: [
                 dice.between(1, 10),
                 dice.between(1, 10),
@@ -151,7 +197,42 @@ impl Options {
                 dice.between(0, 6),
                 dice.between(0, 2),
             ],
+        };
+        // Drawn apart, so that a lone server's world is what it was before there were ensembles.
+        let mut peers = Dice::new(dice.clone().word() ^ ENSEMBLES);
+        drawn.servers = if CORE_JOINS { *peers.pick(&[1, 3, 3, 5]) } else { 1 };
+        if drawn.servers > 1 {
+            drawn.draw_peers(&mut peers);
         }
+        drawn
+    }
+
+    /// Draws what only an ensemble has.
+    fn draw_peers(&mut self, dice: &mut Dice) {
+        let often = |dice: &mut Dice, of: &[u32]| *dice.pick(of);
+        self.observers = *dice.pick(&[0, 0, 1, 2]);
+        self.peer_tick_ms = *dice.pick(&[50, 200]);
+        self.retained = *dice.pick(&[2, 20, 1000]);
+        self.peer_delay_us = *dice.pick(&[100, 2000, 20_000]);
+        self.peer_slow = often(dice, &[0, 0, 100]);
+        self.peer_reset = often(dice, &[0, 0, 1, 5]);
+        self.peer_cut = often(dice, &[0, 0, 1, 3]);
+        self.peer_cut_ms = *dice.pick(&[20, 500, 5000]);
+        self.peer_nameless = often(dice, &[0, 0, 0, 1]);
+        self.silent_crash = often(dice, &[0, 0, 300]);
+        self.peer_queue_bytes = *dice.pick(&[64 << 10, server::limits::PEER_QUEUE_BYTES_MAX]);
+        self.moves = often(dice, &[0, 300, 1000]);
+        self.events *= 4;
+        self.jump = self.jump.max(10);
+        // Several must be there at once for anything to happen.
+        self.crash = self.crash.min(2);
+        // A member that has lost what it acknowledged breaks the ensemble's promise by right.
+        (self.rot, self.misdirected, self.misread) = (0, 0, 0);
+    }
+
+    /// Servers of any kind.
+    pub fn nodes(&self) -> usize {
+        self.servers + self.observers
     }
 
     /// Changes one number by name; false if there is none of that name.
@@ -193,6 +274,19 @@ impl Options {
             "pieces" => self.pieces = value as u32,
             "wall_jump_ms" => self.wall_jump_ms = value,
             "clock_fast_ppm" => self.clock_fast_ppm = value,
+            "servers" => self.servers = value as usize,
+            "observers" => self.observers = value as usize,
+            "peer_tick_ms" => self.peer_tick_ms = value,
+            "retained" => self.retained = value as usize,
+            "peer_delay_us" => self.peer_delay_us = value,
+            "peer_slow" => self.peer_slow = value as u32,
+            "peer_reset" => self.peer_reset = value as u32,
+            "peer_cut" => self.peer_cut = value as u32,
+            "peer_cut_ms" => self.peer_cut_ms = value,
+            "peer_nameless" => self.peer_nameless = value as u32,
+            "silent_crash" => self.silent_crash = value as u32,
+            "peer_queue_bytes" => self.peer_queue_bytes = value as usize,
+            "moves" => self.moves = value as u32,
             _ => return false,
         }
         true
@@ -219,6 +313,12 @@ impl Options {
         "pieces",
         "wall_jump_ms",
         "clock_fast_ppm",
+        "peer_slow",
+        "peer_reset",
+        "peer_cut",
+        "peer_nameless",
+        "silent_crash",
+        "moves",
         "disconnect",
         "rubbish",
         "silent_client",
@@ -227,6 +327,7 @@ impl Options {
 
     /// Names and values with which a world is smaller than most.
     pub const SMALLEST: &[(&str, u64)] = &[
+        ("observers", 0),
         ("shards", 1),
         ("clients", 1),
         ("clients", 2),

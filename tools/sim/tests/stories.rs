@@ -1,8 +1,12 @@
 //! Scenarios in plain words: those of the catalogue of known bugs (`zab-wire` 9.1) that can befall
-//! a lone server, and what a client must be able to rely on. Each is told with several seeds: the
-//! seed chooses the order of what may happen at once. All checkers listen.
+//! a lone server (docs/simulation.md has the whole list), and what a client must be able to rely
+//! on. Each is told with several seeds: the seed chooses the order of what may happen at once. All
+//! checkers listen.
 
-use model::{ErrorCode, EventKind};
+use engine::draft::{Caller, Draft, Settings, Stamp};
+use engine::{Effects, Version};
+use model::op::Create;
+use model::{CreateMode, Epoch, ErrorCode, EventKind, Op, OpCode, SessionId, Zxid};
 use sim::story::{Ask, FINE, Told, error};
 use sim::swarm::Options;
 use sim::world::World;
@@ -84,6 +88,121 @@ fn a_malformed_request_blocks_nobody() {
         let bad = error(ErrorCode::MarshallingError);
         assert_eq!(w.told(0), [bad.clone(), FINE, bad]);
         assert!(w.exists("/a") && w.exists("/b"));
+    }
+}
+
+/// What another program left: `/a` and, of a session, the ephemeral `/left`, at this position.
+fn state(zxid: Zxid, session: SessionId) -> Version {
+    let mut draft = Draft::new(Settings::default());
+    let open = model::acl::world(model::Perms::ALL);
+    let create = |path, mode| {
+        Op::Create(Create {
+            opcode: OpCode::Create,
+            path,
+            data: Some(b""),
+            acl: Some(&open),
+            mode,
+            sequential: false,
+        })
+    };
+    let ops = [
+        Op::CreateSession { timeout_ms: 4000 },
+        create(b"/a", CreateMode::Persistent),
+        create(b"/left", CreateMode::Ephemeral),
+    ];
+    for (back, op) in (0..3).rev().zip(ops) {
+        let stamp = Stamp { zxid: Zxid(zxid.0 - back), cxid: 0, time_ms: 1000 };
+        let caller = Caller { session, identities: [].into() };
+        draft.execute(&op, &caller, stamp, &mut Effects::default());
+    }
+    draft.freeze()
+}
+
+/// F-21: the counter of an epoch is used up. The last number is never given, the next epoch
+/// begins, and a restart goes on from there.
+#[test]
+fn a_used_up_counter_is_followed_by_the_next_epoch() {
+    for seed in 0..SEEDS {
+        let mut w = World::calm(seed, 1, 2);
+        let before = Zxid::new(Epoch(7), Zxid::COUNTER_MAX - 4);
+        w.inherit(state(before, SessionId(9)), &[]);
+        w.attach(0);
+        w.pipeline(0, &[Ask::Create("/b"), Ask::Set("/b", "x"), Ask::Set("/b", "y")]);
+        w.events(30 * seed);
+        w.crash();
+        w.restart();
+        w.attach(0);
+        w.told(0);
+        w.done(0, &[Ask::Set("/a", "z"), Ask::Set("/a", "z"), Ask::Set("/a", "z")]);
+        assert_eq!(w.told(0), [FINE, FINE, FINE]);
+        assert_eq!(w.zxid().epoch(), Epoch(8), "{:?}", w.zxid());
+        let zxids = w.zxids();
+        assert!(zxids.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(zxids.iter().all(|zxid| zxid.counter() != Zxid::COUNTER_MAX));
+    }
+}
+
+/// F-26: a session owns more than a transaction may list. It ends all the same, with everything
+/// that it owned, and the log can be read again.
+#[test]
+fn a_session_that_owns_too_much_to_list_ends_whole() {
+    let options = Options { segment_bytes: 1 << 20, ..Options::calm(2, 1) };
+    let mut w = World::story(1, options);
+    w.attach(0);
+    let paths: Vec<String> = (0..80).map(|n| format!("/{n:0>8000}")).collect();
+    let asks: Vec<Ask<'_>> = paths.iter().map(|path| Ask::Ephemeral(path)).collect();
+    for some in asks.chunks(10) {
+        w.done(0, some);
+    }
+    assert_eq!(w.told(0), vec![FINE; 80]);
+    let session = w.session(0).expect("it is attached");
+    w.done(0, &[Ask::Close]);
+    assert!(!w.lives(session));
+    assert!(!paths.iter().any(|path| w.exists(path)));
+    w.crash();
+    w.restart();
+    assert!(!w.lives(session));
+    assert!(!paths.iter().any(|path| w.exists(path)));
+}
+
+/// F-29a: a session was silent for its whole timeout, and its end waits in a log that stands
+/// still. That it speaks again meanwhile does not undo what was decided.
+#[test]
+fn an_end_that_was_decided_is_not_undone() {
+    for seed in 0..SEEDS {
+        let mut w = World::calm(seed, 1, 1);
+        w.attach(0);
+        w.done(0, &[Ask::Ephemeral("/e")]);
+        w.told(0);
+        let session = w.session(0).expect("it is attached");
+        w.cut(0, false, 45_000);
+        w.stall_disk(70_000);
+        w.pass(50_000);
+        assert!(w.lives(session), "its end cannot be durable yet");
+        w.run_until("the session is gone", |w| !w.lives(session));
+        w.run_until("the client knows", |w| w.session(0).is_none_or(|now| now != session));
+        assert!(!w.exists("/e"));
+    }
+}
+
+/// F-32: a ZooKeeper left ephemerals of a session that has ended. They go by a transaction, which
+/// the log has and every other server would see, and not on this server's own account.
+#[test]
+fn ephemerals_that_were_left_behind_go_by_transaction() {
+    for seed in 0..SEEDS {
+        let mut w = World::calm(seed, 1, 1);
+        let (before, session) = (Zxid::new(Epoch(3), 9), SessionId(0x900));
+        let whole = state(before, session);
+        let mut tables = whole.tables().clone();
+        tables.sessions.remove(&session);
+        w.inherit(Version::new(whole.tree().clone(), tables), &[session]);
+        w.stay_away(0);
+        w.run_until("it is gone", |w| w.is_running() && !w.exists("/left"));
+        assert_eq!(w.zxid(), before.next());
+        w.crash();
+        w.restart();
+        assert!(w.exists("/a") && !w.exists("/left"));
+        w.attach(0);
     }
 }
 

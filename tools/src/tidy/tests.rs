@@ -67,6 +67,18 @@ fn documents_need_titles_and_living_links() {
 }
 
 #[test]
+fn a_test_that_is_gone_is_found() {
+    let document = "# T\n`a/tests/b.rs::holds` `a/tests/traces/c.txt` `a::b`";
+    let code = ("a/tests/b.rs", "#[test]\nfn holds() {}");
+    let trace = ("a/tests/traces/c.txt", "start");
+    let found = |files: &[(&str, &str)]| named_tests(&Texts::given(files));
+    assert_eq!(found(&[("docs/a.md", document), code, trace]), []);
+    one(found(&[("docs/a.md", document), trace]), "holds");
+    one(found(&[("docs/a.md", document), ("a/tests/b.rs", "fn held() {}"), trace]), "holds");
+    one(found(&[("docs/a.md", document), code]), "c.txt");
+}
+
+#[test]
 fn a_backward_edge_is_found() {
     let edges = BTreeMap::from([("engine".to_owned(), vec!["server".to_owned()])]);
     one(dependency_edges(&edges), "engine must not depend on server");

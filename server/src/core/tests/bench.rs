@@ -21,6 +21,7 @@ pub(super) const SEGMENT_BYTES: u64 = 256 << 10;
 pub(super) fn config() -> CoreConfig {
     CoreConfig {
         server: ServerId(1),
+        ensemble: None,
         shards: 2,
         tick_ms: 2000,
         session_timeout_ms_min: 4000,
@@ -28,6 +29,7 @@ pub(super) fn config() -> CoreConfig {
         settings: Settings::default(),
         session_secret: [9; 32],
         zookeeper_passwords: false,
+        disk_hang_ms: 0,
         container_check_ms: 60_000,
         container_per_minute: 10_000,
         container_never_used_ms: 0,
@@ -58,6 +60,8 @@ fn token(op: &DiskOp) -> DiskToken {
         | DiskOp::RemoveSegment { token, .. }
         | DiskOp::WriteSnapshot { token, .. }
         | DiskOp::RemoveSnapshot { token, .. }
+        | DiskOp::AdoptSnapshot { token, .. }
+        | DiskOp::RemoveIncoming { token, .. }
         | DiskOp::ReplaceFile { token, .. }
         | DiskOp::MeasureSpace { token } => *token,
     }
@@ -95,6 +99,9 @@ impl Disk {
             DiskOp::RemoveSnapshot { zxid, .. } => {
                 self.snapshots.remove(&zxid).expect("removed once");
             }
+            DiskOp::AdoptSnapshot { .. } | DiskOp::RemoveIncoming { .. } => {
+                unreachable!("a server of its own receives no state")
+            }
             DiskOp::ReplaceFile { .. } => {}
             DiskOp::MeasureSpace { .. } => {
                 fact = DiskFact::Space { log_free: self.free, snapshot_free: self.free };
@@ -116,6 +123,7 @@ impl Disk {
         DiskImage {
             snapshots: self.snapshots.iter().map(|(&zxid, file)| (zxid, image(file))).collect(),
             segments: self.segments.iter().map(|(&id, file)| (id, image(file))).collect(),
+            ..DiskImage::default()
         }
     }
 }

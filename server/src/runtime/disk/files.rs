@@ -34,6 +34,11 @@ impl Dirs {
         self.snapshots.join(format!("snapshot.{:016x}", zxid.0))
     }
 
+    /// `incoming.<zxid as 16 hex digits>`
+    pub fn incoming(&self, zxid: Zxid) -> PathBuf {
+        self.snapshots.join(format!("incoming.{:016x}", zxid.0))
+    }
+
     /// `epoch.a` and `epoch.b`.
     pub fn small(&self, file: SmallFile) -> PathBuf {
         self.snapshots.join(match file {

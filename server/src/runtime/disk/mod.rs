@@ -164,6 +164,8 @@ impl Disk {
             }
             op @ (DiskOp::PrepareSegment { .. }
             | DiskOp::WriteSnapshot { .. }
+            | DiskOp::AdoptSnapshot { .. }
+            | DiskOp::RemoveIncoming { .. }
             | DiskOp::RemoveSnapshot { .. }
             | DiskOp::ReplaceFile { .. }
             | DiskOp::MeasureSpace { .. }) => self.slow.submit(op),

@@ -52,7 +52,10 @@ impl SlowWork {
     pub(crate) fn submit(&mut self, op: DiskOp) {
         let queue = match &op {
             DiskOp::PrepareSegment { .. } => &self.segments,
-            DiskOp::WriteSnapshot { .. } | DiskOp::RemoveSnapshot { .. } => &self.snapshots,
+            DiskOp::WriteSnapshot { .. }
+            | DiskOp::AdoptSnapshot { .. }
+            | DiskOp::RemoveIncoming { .. }
+            | DiskOp::RemoveSnapshot { .. } => &self.snapshots,
             DiskOp::RemoveSegment { .. }
             | DiskOp::ReplaceFile { .. }
             | DiskOp::MeasureSpace { .. }
@@ -83,14 +86,25 @@ impl Worker {
                 let path = self.dirs.segment(segment);
                 (token, named("removing", &path, remove(&path).map(|()| DiskFact::Done)))
             }
-            DiskOp::WriteSnapshot { token, version } => {
-                let path = self.dirs.snapshot(version.zxid());
+            DiskOp::WriteSnapshot { token, version, incoming } => {
+                let zxid = version.zxid();
+                let path =
+                    if incoming { self.dirs.incoming(zxid) } else { self.dirs.snapshot(zxid) };
                 let result = write_snapshot(&path, version);
                 let result = result.map(|bytes| DiskFact::SnapshotWritten { bytes });
                 (token, named("writing", &path, result))
             }
             DiskOp::RemoveSnapshot { token, zxid } => {
                 let path = self.dirs.snapshot(zxid);
+                (token, named("removing", &path, remove(&path).map(|()| DiskFact::Done)))
+            }
+            DiskOp::AdoptSnapshot { token, zxid } => {
+                let path = self.dirs.incoming(zxid);
+                let result = adopt(&path, &self.dirs.snapshot(zxid)).map(|()| DiskFact::Done);
+                (token, named("adopting", &path, result))
+            }
+            DiskOp::RemoveIncoming { token, zxid } => {
+                let path = self.dirs.incoming(zxid);
                 (token, named("removing", &path, remove(&path).map(|()| DiskFact::Done)))
             }
             DiskOp::ReplaceFile { token, file, data } => {
@@ -199,6 +213,16 @@ pub(crate) fn replace(path: &Path, data: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync_parent(path)
+}
+
+/// Gives a received snapshot its own name, in place of whatever had that name.
+fn adopt(incoming: &Path, snapshot: &Path) -> io::Result<()> {
+    match fs::rename(incoming, snapshot) {
+        // A crash between the renaming and its report.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && snapshot.exists() => Ok(()),
+        other => other,
+    }?;
+    sync_parent(snapshot)
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -126,6 +126,47 @@ fn small_files_are_replaced_and_segments_removed() {
     });
 }
 
+/// A received state counts only once it is adopted, in place of an own one of the same zxid.
+#[test]
+fn received_snapshots_are_adopted_or_removed() {
+    on_executor(|| async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dirs = dirs(&dir);
+        let mut disk = Disk::start(dirs.clone(), Backend::Ring).await.expect("the disk starts");
+        let version = engine::Draft::new(engine::draft::Settings::default()).freeze();
+        let zxid = version.zxid();
+        let write = |token, incoming| DiskOp::WriteSnapshot {
+            token: DiskToken(token),
+            version: version.clone(),
+            incoming,
+        };
+        std::fs::write(dirs.snapshot(zxid), b"own").expect("a file");
+        disk.submit(write(1, true));
+        let done = complete(&mut disk, 1).await;
+        assert!(matches!(done[&DiskToken(1)].result, Ok(DiskFact::SnapshotWritten { .. })));
+        let content = std::fs::read(dirs.incoming(zxid)).expect("it is there");
+        assert_eq!(std::fs::read(dirs.snapshot(zxid)).expect("a file"), b"own");
+        // The second time it is done already.
+        for token in [2, 3] {
+            disk.submit(DiskOp::AdoptSnapshot { token: DiskToken(token), zxid });
+            let done = complete(&mut disk, 1).await;
+            assert_eq!(done[&DiskToken(token)].result, Ok(DiskFact::Done));
+            assert_eq!(std::fs::read(dirs.snapshot(zxid)).expect("adopted"), content);
+            assert!(!dirs.incoming(zxid).exists());
+        }
+        disk.submit(write(4, true));
+        disk.submit(DiskOp::RemoveIncoming { token: DiskToken(5), zxid });
+        disk.submit(DiskOp::RemoveIncoming { token: DiskToken(6), zxid });
+        let done = complete(&mut disk, 3).await;
+        assert!(done.values().all(|done| done.result.is_ok()), "{done:?}");
+        assert!(dirs.snapshot(zxid).exists() && !dirs.incoming(zxid).exists());
+        disk.submit(DiskOp::RemoveSnapshot { token: DiskToken(7), zxid });
+        disk.submit(DiskOp::AdoptSnapshot { token: DiskToken(8), zxid });
+        let done = complete(&mut disk, 2).await;
+        assert!(done[&DiskToken(8)].result.is_err(), "there is nothing to adopt");
+    });
+}
+
 /// glommio probes a device with the first file that it opens there. Taken in by an empty one, it
 /// believes that the device can be polled, and from then on every read fails with error 95 and a
 /// write costs a scheduler tick. With the priming file first, an empty file does no harm.

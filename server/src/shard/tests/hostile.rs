@@ -91,7 +91,7 @@ proptest! {
                     world.now.mono = world.now.mono + Duration::from_millis(100);
                     world.turn(ShardInput::Tick);
                 }
-                Act::Serving(serving) => world.tell(ToShard::Serving(serving)),
+                Act::Serving(serving) => world.tell(ToShard::serving(serving)),
             }
             for (slot, conn) in world.shard.connections.iter() {
                 prop_assert!(conn.inbox.len() <= 4 + FRAME_MAX + cut, "slot {slot}");

@@ -312,7 +312,7 @@ fn a_connection_without_a_session_is_closed_in_time() {
 fn a_server_that_stops_serving_drops_its_clients() {
     let mut world = World::new();
     let (conn, fresh) = (world.client(), world.accept());
-    world.tell(ToShard::Serving(false));
+    world.tell(ToShard::serving(false));
     assert!(world.socket(conn).closed && !world.socket(fresh).closed);
     world.bytes(fresh, b"ruok");
     assert_eq!(world.got(fresh), b"imok");

@@ -271,7 +271,7 @@ fn refused_sessions_and_unheard_clients() {
     let conn = world.accept();
     world.bytes(conn, &connect(1));
     assert!(world.socket(conn).closed && world.got(conn).is_empty() && world.mail.is_empty());
-    world.tell(ToShard::Serving(false));
+    world.tell(ToShard::serving(false));
     let conn = world.accept();
     world.bytes(conn, &connect(0));
     assert!(world.socket(conn).closed && world.got(conn).is_empty() && world.mail.is_empty());

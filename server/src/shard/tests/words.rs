@@ -53,7 +53,7 @@ fn the_whitelist_and_a_server_that_does_not_serve() {
     assert!(world.socket(conn).closed);
 
     let mut world = World::new();
-    world.tell(ToShard::Serving(false));
+    world.tell(ToShard::serving(false));
     let text = "This ZooKeeper instance is not currently serving requests";
     let line = format!("{text}\n");
     for (word, answer) in

@@ -30,7 +30,7 @@ impl Checker for DigestAgrees {
 
     fn see(&mut self, _history: &History, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Published(batch) => {
+            Seen::Published { batch, .. } => {
                 self.batches += 1;
                 match batch.segments.last() {
                     Some(last) if self.batches.is_multiple_of(EVERY) => check(&last.version),
@@ -43,6 +43,8 @@ impl Checker for DigestAgrees {
             | Seen::Replied { .. }
             | Seen::Event { .. }
             | Seen::Rebuilt { .. }
+            | Seen::Said { .. }
+            | Seen::Acknowledged { .. }
             | Seen::Queues { .. } => Ok(()),
         }
     }

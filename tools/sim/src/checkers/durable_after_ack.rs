@@ -13,13 +13,13 @@ impl Checker for DurableAfterAck {
     }
 
     fn see(&mut self, history: &History, seen: &Seen<'_>) -> Result<(), String> {
-        let Seen::Recovered { version, published_before } = seen else { return Ok(()) };
+        let Seen::Recovered { node, version, published_before } = seen else { return Ok(()) };
         if version.zxid() < *published_before {
             return Err(format!(
-                "recovered only up to {:?}; {published_before:?} had been published and {:?} \
-                 shown to clients",
+                "node {node} recovered only up to {:?}; {published_before:?} had been published and \
+                 {:?} shown to clients",
                 version.zxid(),
-                history.shown
+                history.shown()
             ));
         }
         Ok(())
@@ -37,7 +37,8 @@ mod tests {
         let mut maker = Maker::new();
         let version = maker.create("/p0");
         let see = |before| {
-            let seen = Seen::Recovered { version: &version, published_before: Zxid(before) };
+            let seen =
+                Seen::Recovered { node: 0, version: &version, published_before: Zxid(before) };
             DurableAfterAck.see(&maker.history, &seen)
         };
         assert_eq!(see(1), Ok(()));

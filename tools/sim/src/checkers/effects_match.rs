@@ -12,6 +12,12 @@ use crate::history::History;
 /// See the module.
 #[derive(Default)]
 pub(super) struct EffectsMatch {
+    nodes: BTreeMap<usize, Followed>,
+}
+
+/// What one node's shards have seen.
+#[derive(Default)]
+struct Followed {
     /// Znodes of the last version with their last change.
     before: BTreeMap<Vec<u8>, Zxid>,
     at: Zxid,
@@ -21,7 +27,12 @@ fn znodes(version: &Version) -> BTreeMap<Vec<u8>, Zxid> {
     version.view().iter().map(|(path, znode)| (path.to_vec(), znode.meta.mzxid)).collect()
 }
 
-impl EffectsMatch {
+impl Followed {
+    fn begin(&mut self, version: &Version) {
+        self.before = znodes(version);
+        self.at = version.zxid();
+    }
+
     fn follow(&mut self, version: &Version, effects: &Effects) -> Result<(), String> {
         for effect in &effects.list {
             let path = effects.path(&effect.path);
@@ -60,22 +71,31 @@ impl Checker for EffectsMatch {
         "effects_match_difference"
     }
 
-    fn see(&mut self, _history: &History, seen: &Seen<'_>) -> Result<(), String> {
+    fn see(&mut self, history: &History, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Published(batch) => {
+            Seen::Published { node, batch } => {
+                let followed = self.nodes.entry(*node).or_default();
                 for segment in &batch.segments {
-                    self.follow(&segment.version, &segment.effects)?;
+                    // A member of an ensemble may take over a state as a whole while it serves
+                    // nobody.
+                    let told = !segment.effects.list.is_empty() || !segment.entries.is_empty();
+                    if history.is_ensemble() && !told {
+                        followed.begin(&segment.version);
+                    } else {
+                        followed.follow(&segment.version, &segment.effects)?;
+                    }
                 }
             }
-            Seen::Recovered { version, .. } => {
-                self.before = znodes(version);
-                self.at = version.zxid();
+            Seen::Recovered { node, version, .. } => {
+                self.nodes.entry(*node).or_default().begin(version);
             }
             Seen::Attached { .. }
             | Seen::Dropped { .. }
             | Seen::Replied { .. }
             | Seen::Event { .. }
             | Seen::Rebuilt { .. }
+            | Seen::Said { .. }
+            | Seen::Acknowledged { .. }
             | Seen::Queues { .. } => {}
         }
         Ok(())
@@ -94,11 +114,11 @@ mod tests {
         let before = maker.create("/p0");
         let op = Op::SetData { path: b"/p0", data: Some(b"y"), version: -1 };
         let (after, effects) = maker.run(&op, SessionId(1).0);
-        let mut checker = EffectsMatch { before: znodes(&before), at: before.zxid() };
+        let mut checker = Followed { before: znodes(&before), at: before.zxid() };
         assert_eq!(checker.follow(&after, &effects), Ok(()));
-        let mut checker = EffectsMatch { before: znodes(&before), at: before.zxid() };
+        let mut checker = Followed { before: znodes(&before), at: before.zxid() };
         assert!(checker.follow(&after, &Effects::default()).is_err());
-        let mut checker = EffectsMatch { before: BTreeMap::new(), at: before.zxid() };
+        let mut checker = Followed { before: BTreeMap::new(), at: before.zxid() };
         assert!(checker.follow(&after, &effects).is_err(), "it was never created");
     }
 }

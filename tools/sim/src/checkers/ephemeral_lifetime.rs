@@ -10,11 +10,11 @@ use crate::history::History;
 /// See the module.
 pub(super) struct EphemeralLifetime;
 
-fn check(version: &Version) -> Result<(), String> {
+fn check(history: &History, version: &Version) -> Result<(), String> {
     let tables = version.tables();
     let mut listed = 0;
     for (owner, paths) in &tables.ephemerals {
-        if !tables.sessions.contains_key(owner) {
+        if !tables.sessions.contains_key(owner) && !history.gone_before.contains(owner) {
             return Err(format!("{paths:?} belong to {owner}, which is no more"));
         }
         for path in paths {
@@ -34,17 +34,19 @@ impl Checker for EphemeralLifetime {
         "ephemeral_lifetime"
     }
 
-    fn see(&mut self, _history: &History, seen: &Seen<'_>) -> Result<(), String> {
+    fn see(&mut self, history: &History, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Published(batch) => {
-                batch.segments.iter().try_for_each(|segment| check(&segment.version))
+            Seen::Published { batch, .. } => {
+                batch.segments.iter().try_for_each(|segment| check(history, &segment.version))
             }
-            Seen::Recovered { version, .. } => check(version),
+            Seen::Recovered { version, .. } => check(history, version),
             Seen::Attached { .. }
             | Seen::Dropped { .. }
             | Seen::Replied { .. }
             | Seen::Event { .. }
             | Seen::Rebuilt { .. }
+            | Seen::Said { .. }
+            | Seen::Acknowledged { .. }
             | Seen::Queues { .. } => Ok(()),
         }
     }
@@ -70,12 +72,15 @@ mod tests {
             sequential: false,
         });
         let (version, _) = maker.run(&op, 7);
-        assert_eq!(check(&version), Ok(()));
+        assert_eq!(check(&maker.history, &version), Ok(()));
         let mut tables = version.tables().clone();
         tables.sessions.remove(&SessionId(7));
-        assert!(check(&Version::new(version.tree().clone(), tables)).is_err());
+        let orphaned = Version::new(version.tree().clone(), tables);
+        assert!(check(&maker.history, &orphaned).is_err());
+        maker.history.gone_before.insert(SessionId(7));
+        assert_eq!(check(&maker.history, &orphaned), Ok(()));
         let mut tables = version.tables().clone();
         tables.ephemerals.remove(&SessionId(7));
-        assert!(check(&Version::new(version.tree().clone(), tables)).is_err());
+        assert!(check(&maker.history, &Version::new(version.tree().clone(), tables)).is_err());
     }
 }

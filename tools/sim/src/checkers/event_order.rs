@@ -23,13 +23,15 @@ type Due = (Zxid, EventKind, Vec<u8>);
 /// One connection's watches as the protocol defines them (`client-protocol` 6.2).
 #[derive(Default)]
 struct Connection {
+    /// Server that it is with.
+    node: usize,
     /// May see private znodes.
     keeper: bool,
     data: Paths,
     child: Paths,
     persistent: Paths,
     recursive: Paths,
-    /// Changes of the history that have been accounted for.
+    /// Changes on that server that have been accounted for.
     next_change: usize,
     /// Events that are due by those changes and have not been received.
     due: VecDeque<Due>,
@@ -40,7 +42,8 @@ struct Connection {
 impl Connection {
     /// Accounts for all changes up to a zxid.
     fn advance(&mut self, history: &History, upto: Zxid) {
-        while let Some(change) = history.changes.get(self.next_change)
+        let changes = &history.seats[self.node].changes;
+        while let Some(change) = changes.get(self.next_change)
             && change.zxid <= upto
         {
             self.next_change += 1;
@@ -237,9 +240,11 @@ impl Checker for EventOrder {
         match seen {
             Seen::Attached { client, .. } => {
                 // Without watches, nothing before the first one matters.
+                let node = history.server_of(*client);
                 let connection = Connection {
+                    node,
                     keeper: history.keepers.contains(client),
-                    next_change: history.changes.len(),
+                    next_change: history.seats[node].changes.len(),
                     ..Connection::default()
                 };
                 self.connections.insert(*client, connection);
@@ -263,9 +268,11 @@ impl Checker for EventOrder {
                     None => Ok(()),
                 }
             }
-            Seen::Published(_)
+            Seen::Published { .. }
             | Seen::Recovered { .. }
             | Seen::Rebuilt { .. }
+            | Seen::Said { .. }
+            | Seen::Acknowledged { .. }
             | Seen::Queues { .. } => Ok(()),
         }
     }
@@ -352,7 +359,7 @@ mod tests {
             story.checker.see(&story.maker.history, &attached).expect("nothing wrong");
             story.answer(watch(), 0, -101).expect("fine");
             story.maker.create("/p0");
-            story.maker.history.changes[0].private = true;
+            story.maker.history.seats[0].changes[0].private = true;
             assert_eq!(story.event(1, EventKind::NodeCreated, b"/p0").is_ok(), keeper);
         }
     }

@@ -2,14 +2,18 @@
 //! what is wrong in words. Each has a test that doctors a history and sees it caught.
 
 use engine::Version;
-use model::SessionId;
+use model::{Epoch, SessionId, Zxid};
 use protocol::{Answer, ReplyHeader, WatchEvent};
+use replication::wire::packet::Packet;
 use server::feed::CommitBatch;
 
 use crate::client::Pending;
 use crate::history::History;
 
+mod acknowledged_is_durable;
 mod bounded_queues;
+mod committed_prefix;
+mod committed_states;
 mod converges;
 mod digest_agrees;
 mod durable_after_ack;
@@ -17,22 +21,32 @@ mod effects_match;
 mod ephemeral_lifetime;
 mod event_order;
 mod multi_atomic;
+mod one_leader_per_epoch;
 mod own_writes;
+mod proposed_once;
 mod real_time_order;
 mod reply_matches_version;
 mod session_expiry;
 mod session_fifo;
 mod snapshot_equals_replay;
+mod sync_sees_all;
+mod together;
 mod write_replies;
 mod zxid_monotonic;
 
 pub use converges::Converges;
+pub use together::Together;
 
 /// Something that happened.
 #[derive(Debug)]
 pub enum Seen<'a> {
-    /// The node published a batch; the history already holds it.
-    Published(&'a CommitBatch),
+    /// A node published a batch; the history already holds it.
+    Published {
+        /// Node.
+        node: usize,
+        /// What its listener got.
+        batch: &'a CommitBatch,
+    },
     /// A client got a session, new or again.
     Attached {
         /// Client.
@@ -69,10 +83,12 @@ pub enum Seen<'a> {
     },
     /// A node started from its disk; the history already holds the version.
     Recovered {
+        /// Node.
+        node: usize,
         /// State it starts with.
         version: &'a Version,
-        /// Last transaction that had been published before.
-        published_before: model::Zxid,
+        /// Last transaction that it had published before.
+        published_before: Zxid,
     },
     /// A state was made a second time, from files.
     Rebuilt {
@@ -82,6 +98,26 @@ pub enum Seen<'a> {
         rebuilt: &'a Version,
         /// In which way.
         how: &'static str,
+    },
+    /// A server said something to another on a quorum connection.
+    Said {
+        /// Who.
+        from: usize,
+        /// To whom.
+        to: usize,
+        /// What.
+        packet: &'a Packet<'a>,
+    },
+    /// A learner said that it has something, and its disk was looked at in that moment.
+    Acknowledged {
+        /// Who.
+        node: usize,
+        /// What it said that it has; with the counter zero, a leader's history and epoch.
+        zxid: Zxid,
+        /// Where the history ends that its disk holds.
+        durable: Zxid,
+        /// The current epoch that its disk holds.
+        epoch: Epoch,
     },
     /// Lengths of queues inside the node: links to the core, links to shards, largest outbox.
     Queues {
@@ -121,6 +157,12 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(snapshot_equals_replay::SnapshotEqualsReplay),
         Box::new(write_replies::WriteReplies),
         Box::new(bounded_queues::BoundedQueues),
+        Box::new(one_leader_per_epoch::OneLeaderPerEpoch::default()),
+        Box::new(proposed_once::ProposedOnce::default()),
+        Box::new(acknowledged_is_durable::AcknowledgedIsDurable::default()),
+        Box::new(committed_prefix::CommittedPrefix::default()),
+        Box::new(committed_states::CommittedStates::default()),
+        Box::new(sync_sees_all::SyncSeesAll),
     ]
 }
 
@@ -134,7 +176,7 @@ pub(crate) mod doctored {
     use protocol::ReplyHeader;
 
     use crate::client::{Asked, Pending};
-    use crate::history::History;
+    use crate::history::{Floor, History};
 
     /// A state machine to make histories with.
     pub(crate) struct Maker {
@@ -148,7 +190,7 @@ pub(crate) mod doctored {
         pub(crate) fn new() -> Maker {
             let mut maker = Maker {
                 draft: Draft::new(Settings::default()),
-                history: History::default(),
+                history: History::of(1),
                 zxid: Zxid::ZERO,
             };
             // Session 1 is there from the beginning.
@@ -157,7 +199,7 @@ pub(crate) mod doctored {
             let op = Op::CreateSession { timeout_ms: 4000 };
             maker.draft.execute(&op, &caller, stamp, &mut Effects::default());
             let version = maker.draft.freeze();
-            maker.history.recover(&version);
+            maker.history.recover(0, &version);
             maker
         }
 
@@ -173,7 +215,7 @@ pub(crate) mod doctored {
                 effects: effects.clone(),
                 entries: Vec::new(),
             };
-            self.history.publish(&server::feed::CommitBatch { segments: vec![segment] });
+            self.history.publish(0, &server::feed::CommitBatch { segments: vec![segment] });
             (version, effects)
         }
 
@@ -192,7 +234,8 @@ pub(crate) mod doctored {
     }
 
     pub(crate) fn pending(opcode: OpCode, asked: Asked, floor: i64) -> Pending {
-        Pending { xid: Xid(1), opcode, asked, floor: Zxid(floor) }
+        let floor = Floor { here: Zxid(floor), anywhere: Zxid(floor) };
+        Pending { xid: Xid(1), opcode, asked, floor }
     }
 
     pub(crate) fn header(xid: i32, zxid: i64, err: i32) -> ReplyHeader {

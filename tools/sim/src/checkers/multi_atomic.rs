@@ -30,7 +30,7 @@ impl Checker for MultiAtomic {
 
     fn see(&mut self, _history: &History, seen: &Seen<'_>) -> Result<(), String> {
         match seen {
-            Seen::Published(batch) => {
+            Seen::Published { batch, .. } => {
                 batch.segments.iter().try_for_each(|segment| check(&segment.version))
             }
             Seen::Recovered { version, .. } => check(version),
@@ -39,6 +39,8 @@ impl Checker for MultiAtomic {
             | Seen::Replied { .. }
             | Seen::Event { .. }
             | Seen::Rebuilt { .. }
+            | Seen::Said { .. }
+            | Seen::Acknowledged { .. }
             | Seen::Queues { .. } => Ok(()),
         }
     }

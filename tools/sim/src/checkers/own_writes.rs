@@ -69,11 +69,13 @@ impl Checker for OwnWrites {
                     | Asked::Close => {}
                 }
             }
-            Seen::Published(_)
+            Seen::Published { .. }
             | Seen::Attached { .. }
             | Seen::Event { .. }
             | Seen::Recovered { .. }
             | Seen::Rebuilt { .. }
+            | Seen::Said { .. }
+            | Seen::Acknowledged { .. }
             | Seen::Queues { .. } => {}
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! On one server, whatever was answered before a request was sent is visible to it: writes are
-//! linearizable, and reads are no older than anything any client of this server had seen
+//! Whatever was answered before a request was sent is visible to it: to writes, wherever it was
+//! answered, so that they are linearizable; to reads, what any client of the same server had seen
 //! (guarantee G8). Unanswered writes are unknown and constrain nothing.
 
 use super::{Checker, Seen};
@@ -24,7 +24,7 @@ impl Checker for RealTimeOrder {
         }
         let write = matches!(pending.asked, Asked::Write(_) | Asked::Multi | Asked::Malformed)
             && header.err != NO_SPACE;
-        let floor = pending.floor;
+        let floor = if write { pending.floor.anywhere } else { pending.floor.here };
         let fine = if write { header.zxid > floor } else { header.zxid >= floor };
         if fine {
             return Ok(());

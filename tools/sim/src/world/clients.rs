@@ -18,7 +18,7 @@ const WORDS: &[&[u8; 4]] = &[
 
 impl World {
     pub(super) fn client_turn(&mut self, index: usize) -> Outcome {
-        let floor = self.history.shown;
+        let floor = self.history.floor(index);
         let client = &mut self.clients[index];
         match client.standing {
             Standing::Away if self.scripted && !self.wanted[index] => Ok(()),
@@ -54,7 +54,7 @@ impl World {
                 if due && !client.silent {
                     let bytes = client.ping(floor);
                     self.transmit(index, bytes);
-                } else if !self.scripted {
+                } else if !self.scripted && !self.quiet {
                     let rarely = client.silent && client.pending.is_empty();
                     let asks = if client.silent {
                         rarely && client.dice().per_mille(3)
@@ -72,23 +72,25 @@ impl World {
     }
 
     fn connect(&mut self, index: usize) {
-        if !self.node.is_awake(self.now) {
+        let at = self.choose_server(index);
+        if !self.nodes[at].is_awake(self.now) {
             return;
         }
-        let now = self.node.now(self.now, &self.options);
-        let process = self.node.process.as_mut().expect("awake means running");
+        let now = self.nodes[at].now(self.now);
+        let process = self.nodes[at].process.as_mut().expect("awake means running");
         let shard = self.dice.index(process.shards.len());
         let slot = &mut process.shards[shard];
         let peer = ([127, 0, 0, 1], 40_000 + (self.next_link % 20_000) as u16).into();
         let conn = slot.shard.accept(now, peer);
         slot.dirty = true;
         slot.links.insert(conn, self.next_link);
-        let mut link = Link::new(index, shard, conn);
+        let mut link = Link::new(index, at, shard, conn);
         link.slow = self.faults && self.dice.per_mille(self.options.slow_link);
         self.links.insert(self.next_link, link);
         self.clients[index].link = Some(self.next_link);
+        self.history.connected.insert(index, at);
         self.next_link += 1;
-        self.note("cl", "connect", &format!("{index} on shard {shard}"));
+        self.note_at(at, "cl", "connect", &format!("{index} on shard {shard}"));
         if self.faults && self.dice.per_mille(self.options.words) {
             let word = **self.dice.pick(WORDS);
             self.clients[index].standing = Standing::Asking(word);
@@ -106,6 +108,23 @@ impl World {
             *least = asked.min(*least);
         }
         self.transmit(index, bytes);
+    }
+
+    /// The server that a client tries next: where it was, or another.
+    fn choose_server(&mut self, index: usize) -> usize {
+        if self.nodes.len() == 1 {
+            return 0;
+        }
+        if let Some(at) = self.sent_to[index] {
+            return at;
+        }
+        let last = self.history.connected.get(&index).copied();
+        // Whoever cannot be reached is not tried for ever.
+        match last.filter(|at| self.nodes[*at].is_awake(self.now) && self.history.seats[*at].serves)
+        {
+            Some(at) if !self.dice.per_mille(self.options.moves) => at,
+            _ => self.dice.index(self.nodes.len()),
+        }
     }
 
     /// A client takes over another one's session, whose password it knows, and forgets its own.
@@ -198,7 +217,9 @@ impl World {
         self.note("cl", "word", &format!("{index} {} {}", word.escape_ascii(), text.len()));
         let shown = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x"));
         let shown = shown.and_then(|hex| i64::from_str_radix(hex, 16).ok());
-        if shown.is_some_and(|zxid| zxid > self.history.published.0) {
+        if shown.is_some_and(|zxid| {
+            zxid > self.history.seats[self.history.server_of(index)].published.0
+        }) {
             let words = format!("{} told of {shown:?}", word.escape_ascii());
             return Err(self.violation("words_tell_the_truth", words));
         }
@@ -252,7 +273,7 @@ impl World {
                 if !self.faults {
                     self.converges.answered(index, &pending.asked);
                 }
-                self.history.shown = self.history.shown.max(header.zxid);
+                self.history.show(index, header.zxid);
                 let client = &mut self.clients[index];
                 if header.zxid.0 > 0 {
                     client.last_zxid = header.zxid;
@@ -282,7 +303,9 @@ impl World {
         client.standing = Standing::Attached;
         if self.options.steal == 0 {
             // It was attached after that silence, so it had not ended.
-            self.history.silences.remove(&response.session);
+            for seat in &mut self.history.seats {
+                seat.silences.remove(&response.session);
+            }
         }
         client.session = response.session;
         client.password = response.password;
@@ -293,7 +316,7 @@ impl World {
             session: response.session,
             timeout_ms: response.timeout_ms,
         })?;
-        let floor = self.history.shown;
+        let floor = self.history.floor(index);
         if self.clients[index].keeper {
             let bytes = self.clients[index].authenticate(floor);
             self.transmit(index, bytes);
