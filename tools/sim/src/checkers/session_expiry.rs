@@ -144,7 +144,7 @@ mod tests {
         let session = SessionId(7);
         for (heard_ms, led_ms, fine) in [(3000, 0, false), (0, 3000, false), (0, 0, true)] {
             let mut maker = Maker::new();
-            maker.history.seats.push(Default::default());
+            maker.history.seats.push(crate::history::Seat::default());
             let mut checker = SessionExpiry::default();
             maker.run(&Op::CreateSession { timeout_ms: 4000 }, 7);
             maker.history.leaders.insert(model::Epoch(0), (0, led_ms * 1_000_000));
