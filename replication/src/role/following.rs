@@ -104,7 +104,7 @@ impl Following {
             match packets.next(body.config.data_bytes_max) {
                 Ok(None) => break Ok(()),
                 Ok(Some(packet)) => {
-                    if let Err(broken) = self.on_packet(&packet, out) {
+                    if let Err(broken) = self.on_packet(&packet, body, out) {
                         break Err(broken);
                     }
                 }
@@ -126,9 +126,15 @@ impl Following {
         }
     }
 
-    fn on_packet(&mut self, packet: &Packet<'_>, out: &mut Vec<Output>) -> Result<(), Broken> {
+    fn on_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        body: &mut Body,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Broken> {
         match *packet {
             Packet::Proposal { zxid, entry } => {
+                body.counts.proposals_received += 1;
                 if zxid != self.uplink.after(self.last) {
                     return Err(Broken::Unexpected("gap in the proposals"));
                 }
@@ -137,6 +143,7 @@ impl Following {
                 Ok(())
             }
             Packet::Commit { zxid } | Packet::CommitAndActivate { zxid, .. } => {
+                body.counts.commits_received += 1;
                 if zxid <= self.uplink.agreed {
                     return Ok(());
                 }

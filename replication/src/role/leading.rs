@@ -13,10 +13,12 @@ use model::{Batch, Epoch, Mono, ServerId, Zxid};
 use crate::body::{Body, Plant, send};
 use crate::history::SyncPlan;
 use crate::input::{Epochs, Input, Request};
+use crate::membership::Membership;
 use crate::output::{LinkId, Output, Port, RoleKind};
 use crate::progress::{Progress, Stage};
 use crate::role::looking::Looking;
 use crate::role::{Broken, Role};
+use crate::standing::{Activity, Learners};
 use crate::timers::Timer;
 use crate::wire::handshake::LearnerCard;
 use crate::wire::packet::{Packet, leader_info};
@@ -103,6 +105,34 @@ impl Leading {
         });
         role.choose_epoch(body, now, out);
         Role::Leading(role)
+    }
+
+    /// How far this leadership is.
+    pub(crate) fn activity(&self) -> Activity {
+        match self.phase {
+            Phase::ChoosingEpoch
+            | Phase::SavingPromise
+            | Phase::CollectingPromises
+            | Phase::SavingEpoch => Activity::Discovering,
+            Phase::Synchronizing => Activity::Synchronizing,
+            Phase::Broadcasting => Activity::Broadcasting,
+        }
+    }
+
+    /// Who learns from this server.
+    pub(crate) fn learners(&self, members: &Membership) -> Learners {
+        let mut all = Learners { connected: self.learners.len(), ..Learners::default() };
+        for progress in self.learners.values().filter(|p| p.stage == Stage::Active) {
+            let votes = progress.server.is_some_and(|id| members.is_voter(id));
+            if progress.observer {
+                all.observers += 1;
+            } else {
+                all.followers += 1;
+                all.without_vote += usize::from(!votes);
+            }
+        }
+        all.syncs = self.syncs.len();
+        all
     }
 
     pub(crate) fn on_input(
@@ -448,7 +478,7 @@ impl Leading {
     }
 
     /// Brings a learner to what is agreed, and asks it to acknowledge that.
-    fn send_history(&mut self, link: LinkId, body: &Body, now: Mono, out: &mut Vec<Output>) {
+    fn send_history(&mut self, link: LinkId, body: &mut Body, now: Mono, out: &mut Vec<Output>) {
         let Some(progress) = self.learners.get_mut(&link) else { return };
         progress.stage = Stage::Syncing;
         progress.deadline = Some(now + body.init_limit());
@@ -461,10 +491,12 @@ impl Leading {
         let force = body.config.force_snapshot;
         let after = match body.history.plan(progress.position, self.agreed, last, force) {
             SyncPlan::Diff { announce, after } => {
+                body.counts.diffs_sent += 1;
                 send(link, &Packet::Diff { zxid: announce }, out);
                 after
             }
             SyncPlan::Trunc { to } => {
+                body.counts.diffs_sent += 1;
                 send(link, &Packet::Trunc { zxid: to }, out);
                 to
             }
@@ -473,6 +505,7 @@ impl Leading {
                     Phase::Broadcasting => body.history.committed_batch(),
                     _ => self.agreed,
                 };
+                body.counts.snapshots_sent += 1;
                 send(link, &Packet::Snap { zxid: at }, out);
                 progress.deadline = None;
                 out.push(Output::SendSnapshot { link, at });
@@ -691,7 +724,6 @@ mod tests {
     use super::*;
     use crate::body::ReplicaConfig;
     use crate::input::Durable;
-    use crate::membership::Membership;
 
     /// The last zxid of an epoch is never used: leadership ends before (`zab-wire` F-21).
     #[test]

@@ -40,6 +40,8 @@ impl Looking {
     /// Starts to search. The caller has ended what it did before.
     pub(crate) fn enter(body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
         body.timers.stop_role();
+        body.counts.searches += 1;
+        body.searching_since = now;
         body.announce(RoleKind::Looking, out);
         Looking { ballot: None }.start(body, now, out)
     }
@@ -300,6 +302,7 @@ pub(crate) fn tell(body: &mut Body, now: Mono, heard: &Heard, out: &mut Vec<Outp
 /// The election is over.
 fn finish(winner: Vote, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
     body.timers.stop_role();
+    body.counts.elections.add(now.since(body.searching_since));
     let leader = winner.candidate().expect("only voters win");
     let state = if leader == body.me() {
         PeerState::Leading

@@ -95,7 +95,7 @@ impl Observing {
             match packets.next(body.config.data_bytes_max) {
                 Ok(None) => break Ok(()),
                 Ok(Some(packet)) => {
-                    if let Err(broken) = self.on_packet(&packet, out) {
+                    if let Err(broken) = self.on_packet(&packet, body, out) {
                         break Err(broken);
                     }
                 }
@@ -113,9 +113,15 @@ impl Observing {
         }
     }
 
-    fn on_packet(&mut self, packet: &Packet<'_>, out: &mut Vec<Output>) -> Result<(), Broken> {
+    fn on_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        body: &mut Body,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Broken> {
         match *packet {
             Packet::Inform { zxid, entry } | Packet::InformAndActivate { zxid, entry, .. } => {
+                body.counts.commits_received += 1;
                 if zxid != self.uplink.after(self.last) {
                     return Err(Broken::Unexpected("gap in the entries"));
                 }

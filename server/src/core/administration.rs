@@ -79,7 +79,7 @@ impl DigestHistory {
 impl Core {
     pub(super) fn on_query(&mut self, now: Now, query: &Query, out: &mut CoreOutputs) {
         let conn = query.conn;
-        let serving = self.pipeline.is_serving();
+        let serving = self.pipeline.is_serving() || self.readers.are_served();
         let Some(word) = Word::parse(query.word).filter(|_| serving) else {
             return tell(conn, NOT_SERVING.into(), out);
         };

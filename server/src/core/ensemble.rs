@@ -19,7 +19,7 @@ use super::sessions::Owner;
 use super::{Core, CoreOutputs};
 use crate::feed::{Answer, Completion};
 use crate::limits::LEARNER_BATCHES_MAX;
-use crate::link::{ConnId, DropReason, ShardId, Submit, Submits, ToShard};
+use crate::link::{ConnId, DropReason, Service, ShardId, Submit, Submits, ToShard};
 use crate::peer::{PeerEvent, PeerOrder};
 
 impl Core {
@@ -135,6 +135,7 @@ impl Core {
             tracing::info!(?role, last = ?self.pipeline.head.last(), "role");
         }
         self.pipeline.set_role(role);
+        self.dismiss_readers();
         match role {
             RoleKind::Standalone => {}
             RoleKind::Looking => {
@@ -157,11 +158,19 @@ impl Core {
     }
 
     /// A position whose state is older than the epoch's start counts as that: it has it.
-    fn tell_serving(&mut self, out: &mut CoreOutputs) {
-        let serving = self.pipeline.is_serving();
-        let upto = self.pipeline.epoch().map_or(Zxid::ZERO, |epoch| Zxid::new(epoch, 0));
+    pub(super) fn tell_serving(&mut self, out: &mut CoreOutputs) {
+        let service = if self.pipeline.is_serving() {
+            Service::Everybody
+        } else if self.readers.are_served() {
+            Service::Readers
+        } else {
+            Service::Nobody
+        };
+        let start = self.pipeline.epoch().map_or(Zxid::ZERO, |epoch| Zxid::new(epoch, 0));
+        self.floor = self.floor.max(start);
+        let upto = self.floor;
         for shard in (0..self.config.shards).map(ShardId) {
-            out.to_shards.push((shard, ToShard::Serving { serving, upto }));
+            out.to_shards.push((shard, ToShard::Serving { service, upto }));
         }
     }
 

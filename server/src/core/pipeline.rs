@@ -11,7 +11,7 @@ use engine::log::{Log, LogFact};
 use engine::recover::Past;
 use engine::{Draft, Outcome, Version};
 use model::{Batch, Epoch, Mono, Now, Op, Txn, TxnDigest, TxnHeader, Zxid, txn};
-use replication::{Input, LinkId, Output, Replica, RoleKind};
+use replication::{Activity, Input, LinkId, Output, Replica, RoleKind};
 
 use super::CoreOutputs;
 use super::administration::DigestHistory;
@@ -377,6 +377,11 @@ impl Pipeline {
             | RoleKind::Following(_, epoch)
             | RoleKind::Observing(_, epoch) => Some(epoch),
         }
+    }
+
+    /// True while no leader is known.
+    pub(super) fn is_electing(&self) -> bool {
+        self.replica.standing().is_some_and(|standing| standing.activity == Activity::Electing)
     }
 
     /// True if clients can be served.

@@ -2,6 +2,7 @@
 
 mod bench;
 mod crash;
+mod readers;
 
 use engine::disk::DiskOp;
 use model::{CreateMode, Op, OpCode, SessionId, Zxid};

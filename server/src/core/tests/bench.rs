@@ -22,6 +22,7 @@ pub(super) fn config() -> CoreConfig {
     CoreConfig {
         server: ServerId(1),
         ensemble: None,
+        read_only_mode: false,
         shards: 2,
         tick_ms: 2000,
         session_timeout_ms_min: 4000,
