@@ -82,6 +82,7 @@ impl Core {
                     }
                 }
                 Output::RevalidateFor { learner, session, timeout_ms } => {
+                    self.observed.revalidations += 1;
                     let valid = self.moves_to(now, session, learner, timeout_ms, out);
                     let answer = Input::RevalidatedFor { learner, session, valid };
                     self.pipeline.tell(now.mono, answer);
@@ -136,6 +137,7 @@ impl Core {
         }
         self.pipeline.set_role(role);
         self.dismiss_readers();
+        self.leading_since = matches!(role, RoleKind::Leading(_)).then_some(now.mono);
         match role {
             RoleKind::Standalone => {}
             RoleKind::Looking => {
@@ -223,6 +225,7 @@ impl Core {
             let Some(outcome) = self.pipeline.apply(&header, &txn, digest) else {
                 let ours = self.pipeline.head.digest();
                 let theirs = digest.map(|digest| digest.0);
+                self.observed.digest_mismatches += 1;
                 tracing::error!(?zxid, ours, theirs, txn = ?txn, "the digest of the tree differs");
                 return self.distrust(now, zxid, "the state differs from the leader's");
             };

@@ -157,6 +157,7 @@ pub struct Core {
     /// Whoever has seen this has seen nothing that was not published here, although what was
     /// published may stand at an earlier position.
     floor: Zxid,
+    leading_since: Option<Mono>,
     passwords: Passwords,
     expiry: Expiry,
     /// New sessions that their clients cannot know of yet, by position, with their timeouts in

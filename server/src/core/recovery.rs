@@ -63,6 +63,7 @@ impl Core {
             forwards: Forwards::new(),
             readers: Readers::new(config.read_only_mode, config.tick_ms),
             floor: Zxid::ZERO,
+            leading_since: None,
             passwords: Passwords::new(&config.session_secret, config.zookeeper_passwords),
             expiry: Expiry::new(config.tick_ms, config.shards, now.mono),
             unborn: VecDeque::new(),

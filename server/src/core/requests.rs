@@ -56,6 +56,7 @@ impl Core {
         timeout_ms: i32,
         out: &mut CoreOutputs,
     ) {
+        self.observed.reattaches += u64::from(!session.is_none());
         if self.readers.are_served() && !self.stopping {
             return self.attach_reader(now, conn, session, password, timeout_ms, out);
         }

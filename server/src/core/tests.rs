@@ -2,6 +2,7 @@
 
 mod bench;
 mod crash;
+mod members;
 mod readers;
 
 use engine::disk::DiskOp;

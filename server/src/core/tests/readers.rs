@@ -9,11 +9,15 @@ use crate::core::{CoreConfig, CoreInput};
 use crate::link::{ConnId, DropReason, Password, Query, Service, ShardId, ToCore, ToShard};
 use crate::peer::PeerEvent;
 
-fn member(read_only_mode: bool) -> Bench {
+fn one_of_three(read_only_mode: bool) -> CoreConfig {
     let text = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2";
     let members = Membership::parse(text).expect("three servers");
     let ensemble = Some(ReplicaConfig::new(model::ServerId(1), members));
-    Bench::with(CoreConfig { ensemble, read_only_mode, ..config() }, 64)
+    CoreConfig { ensemble, read_only_mode, ..config() }
+}
+
+fn member(read_only_mode: bool) -> Bench {
+    Bench::with(one_of_three(read_only_mode), 64)
 }
 
 /// What the shards were told about whom to serve.
@@ -122,6 +126,22 @@ fn a_reader_of_another_server_keeps_its_session() {
     let password = bench.core.passwords.of(session);
     bench.attach(conn(0, 1), session, &password);
     assert_eq!(attached(&mut bench, conn(0, 1)), (session, password));
+}
+
+/// Whether a session of the ensemble lives cannot be told here, so its client is not told that
+/// it does not.
+#[test]
+fn sessions_of_the_ensemble_are_neither_granted_nor_refused() {
+    let mut bench = Bench::new();
+    let (session, password) = bench.connect(conn(0, 1));
+    let mut bench = bench.restart_as(one_of_three(true));
+    bench.pass(2200, &[]);
+    bench.told();
+    for password in [&password[..], &[0; 16]] {
+        bench.attach(conn(0, 2), session, password);
+        let told = bench.told();
+        assert!(matches!(told[..], [(_, ToShard::Drop { .. })]), "{told:?}");
+    }
 }
 
 #[test]
