@@ -19,7 +19,7 @@ use super::sessions::Owner;
 use super::{Core, CoreOutputs};
 use crate::feed::{Answer, Completion};
 use crate::limits::LEARNER_BATCHES_MAX;
-use crate::link::{ConnId, DropReason, ShardId, Submit, Submits, ToShard};
+use crate::link::{ConnId, DropReason, Service, ShardId, Submit, Submits, ToShard};
 use crate::peer::{PeerEvent, PeerOrder};
 
 impl Core {
@@ -82,6 +82,7 @@ impl Core {
                     }
                 }
                 Output::RevalidateFor { learner, session, timeout_ms } => {
+                    self.observed.revalidations += 1;
                     let valid = self.moves_to(now, session, learner, timeout_ms, out);
                     let answer = Input::RevalidatedFor { learner, session, valid };
                     self.pipeline.tell(now.mono, answer);
@@ -131,6 +132,8 @@ impl Core {
             tracing::info!(?role, last = ?self.pipeline.head.last(), "role");
         }
         self.pipeline.set_role(role);
+        self.dismiss_readers();
+        self.leading_since = matches!(role, RoleKind::Leading(_)).then_some(now.mono);
         match role {
             RoleKind::Standalone => {}
             RoleKind::Looking => {
@@ -153,11 +156,19 @@ impl Core {
     }
 
     /// A position whose state is older than the epoch's start counts as that: it has it.
-    fn tell_serving(&mut self, out: &mut CoreOutputs) {
-        let serving = self.pipeline.is_serving();
-        let upto = self.pipeline.epoch().map_or(Zxid::ZERO, |epoch| Zxid::new(epoch, 0));
+    pub(super) fn tell_serving(&mut self, out: &mut CoreOutputs) {
+        let service = if self.pipeline.is_serving() {
+            Service::Everybody
+        } else if self.readers.are_served() {
+            Service::Readers
+        } else {
+            Service::Nobody
+        };
+        let start = self.pipeline.epoch().map_or(Zxid::ZERO, |epoch| Zxid::new(epoch, 0));
+        self.floor = self.floor.max(start);
+        let upto = self.floor;
         for shard in (0..self.config.shards).map(ShardId) {
-            out.to_shards.push((shard, ToShard::Serving { serving, upto }));
+            out.to_shards.push((shard, ToShard::Serving { service, upto }));
         }
     }
 
@@ -208,6 +219,7 @@ impl Core {
             let Some(outcome) = self.pipeline.apply(&header, &txn, digest) else {
                 let ours = self.pipeline.head.digest();
                 let theirs = digest.map(|digest| digest.0);
+                self.observed.digest_mismatches += 1;
                 tracing::error!(?zxid, ours, theirs, txn = ?txn, "the digest of the tree differs");
                 return self.distrust(now, zxid, "the state differs from the leader's");
             };

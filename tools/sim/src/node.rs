@@ -157,6 +157,7 @@ impl Node {
         let config = CoreConfig {
             server: server_id(self.place),
             ensemble: ensemble(self.place, options),
+            read_only_mode: false,
             shards: options.shards,
             tick_ms: 2000,
             session_timeout_ms_min: TIMEOUT_MS_MIN,

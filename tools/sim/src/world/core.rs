@@ -3,7 +3,7 @@
 use engine::Version;
 use engine::recover::DiskImage;
 use server::core::{CoreInput, CoreOutputs};
-use server::link::ToShard;
+use server::link::{Service, ToShard};
 
 use super::{NodeEvent, Outcome, TICK_NS, World};
 use crate::checkers::Seen;
@@ -138,8 +138,8 @@ impl World {
         }
         let Some(process) = &mut self.nodes[at].process else { return Ok(()) };
         for (shard, message) in out.to_shards {
-            if let ToShard::Serving { serving, .. } = &message {
-                self.history.seats[at].serves = *serving;
+            if let ToShard::Serving { service, .. } = &message {
+                self.history.seats[at].serves = *service == Service::Everybody;
             }
             process.shards[usize::from(shard.0)].to_shard.push_back(message);
         }
