@@ -93,6 +93,12 @@ impl Tally {
         quorum.holds(|id| self.votes.get(&id).is_some_and(|held| held.agrees_with(vote)))
     }
 
+    /// Those that agree with `vote`.
+    pub fn supporters(&self, vote: &Vote) -> Vec<ServerId> {
+        let agree = self.votes.iter().filter(|(_, held)| held.agrees_with(vote));
+        agree.map(|(id, _)| *id).collect()
+    }
+
     /// True if every voter that can vote has done so, and alike: no better vote can come.
     pub fn is_unanimous(
         &self,

@@ -162,12 +162,18 @@ impl Mesh {
                     let rest = bytes[len..].to_vec();
                     self.introduce(link, &message, rest, now, configured, out);
                 }
-                Err(_) => self.drop_link(link, out),
+                Err(error) => {
+                    tracing::warn!(?link, "election connection of a stranger closed: {error}");
+                    self.drop_link(link, out);
+                }
             }
         } else if let Some(Channel::Open { bytes, .. }) = self.channels.get_mut(&link) {
             bytes.extend_from_slice(received);
         }
-        if self.read_frames(link, &mut heard).is_err() {
+        if let Err(error) = self.read_frames(link, &mut heard) {
+            if let Some(Channel::Open { peer, .. }) = self.channels.get(&link) {
+                tracing::warn!(server = peer.0, "election connection closed: {error}");
+            }
             self.drop_link(link, out);
         }
         heard

@@ -9,6 +9,7 @@ use crate::mesh::Heard;
 use crate::output::{LinkId, Output, Port, RoleKind};
 use crate::role::Role;
 use crate::role::looking::Looking;
+use crate::standing::{Activity, Counts, Standing};
 use crate::timers::Timer;
 
 /// One server's part in the ensemble.
@@ -60,6 +61,22 @@ impl Replica {
         match &self.mode {
             Mode::Standalone(standalone) => standalone.committed,
             Mode::Ensemble(ensemble) => ensemble.body.history.committed(),
+        }
+    }
+
+    /// What it is doing, for operators; none for an ensemble of one.
+    pub fn standing(&self) -> Option<Standing> {
+        match &self.mode {
+            Mode::Standalone(_) => None,
+            Mode::Ensemble(ensemble) => Some(ensemble.standing()),
+        }
+    }
+
+    /// What it has done, for operators.
+    pub fn counts(&self) -> Counts {
+        match &self.mode {
+            Mode::Standalone(_) => Counts::default(),
+            Mode::Ensemble(ensemble) => ensemble.body.counts,
         }
     }
 
@@ -148,6 +165,18 @@ impl Ensemble {
                 self.change(|role, body| role.on_timer(body, now, timer, out));
             }
         }
+    }
+
+    fn standing(&self) -> Standing {
+        let members = &self.body.config.members;
+        let (activity, learners) = match &self.role {
+            None | Some(Role::Looking(_)) => (Activity::Electing, None),
+            Some(Role::Discovering(_)) => (Activity::Discovering, None),
+            Some(Role::Synchronizing(_)) => (Activity::Synchronizing, None),
+            Some(Role::Following(_) | Role::Observing(_)) => (Activity::Broadcasting, None),
+            Some(Role::Leading(role)) => (role.activity(), Some(role.learners(members))),
+        };
+        Standing { activity, voters: members.quorum().voters().len(), learners }
     }
 
     fn change(&mut self, step: impl FnOnce(Role, &mut Body) -> Role) {

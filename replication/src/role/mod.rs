@@ -17,6 +17,8 @@ pub(crate) mod observing;
 pub(crate) mod synchronizing;
 pub(crate) mod uplink;
 
+use std::fmt::Display;
+
 use model::{Mono, ServerId};
 
 use crate::body::Body;
@@ -45,19 +47,27 @@ pub(crate) enum Role {
 }
 
 /// Why a peer cannot be talked to any longer.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Broken {
     /// Bytes that mean nothing.
-    Wire(WireError),
+    #[error("bytes that cannot be understood: {0}")]
+    Wire(#[from] WireError),
     /// A packet that must not come now, with what was wrong.
+    #[error("{0}")]
     Unexpected(&'static str),
 }
 
-impl From<WireError> for Broken {
-    fn from(error: WireError) -> Broken {
-        Broken::Wire(error)
-    }
+/// Says why a leader is followed no longer.
+pub(crate) fn left(leader: ServerId, why: impl Display) {
+    tracing::warn!(leader = leader.0, "leaving the leader: {why}");
 }
+
+/// Why a leader is left that closed the connection, or whose connection broke.
+pub(crate) const ENDED: &str = "its connection ended";
+/// Why a leader is left that says nothing any more.
+pub(crate) const SILENT: &str = "it was silent for too long";
+/// Why a leader is left, or leadership, although the ensemble gives no reason.
+pub(crate) const OWN_WISH: &str = "this server asks for it";
 
 impl Role {
     pub(crate) fn on_input(
