@@ -86,7 +86,7 @@ pub(super) fn replay(args: &PlanArgs, costs: &Costs<'_>) -> Result<Verified> {
     }
     let share = load.reads / (load.reads + load.writes).max(1e-9);
     let words = format!(
-        "load --op mixed:{share} --rate {} --connections {CONNECTIONS} --outstanding 256 \
+        "load --op mixed:{share} --rate {} --connections {CONNECTIONS} --outstanding 64 \
          --size {} --keys {keys} --duration {} --warmup 2",
         (load.reads + load.writes).max(1.0),
         load.write_size,
