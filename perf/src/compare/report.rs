@@ -302,7 +302,7 @@ fn page(comparison: &Comparison, pictures: &[(&str, String)]) -> String {
     }
     let _ = writeln!(text, "## The table\n\n{}", table(comparison));
     if !comparison.missing.is_empty() {
-        text.push_str("## Left out\n\n");
+        text.push_str("## Left out, or tried twice\n\n");
         for missing in &comparison.missing {
             let why = missing.why.replace('\n', " ");
             let _ = writeln!(text, "- {}: {why}", missing.what);

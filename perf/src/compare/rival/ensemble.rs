@@ -83,6 +83,12 @@ impl Ensemble {
             .with_context(|| format!("starting {}", recipe.program.display()))
     }
 
+    /// Waits until all servers serve again, if none has died.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        self.ensure_all_alive()?;
+        self.wait()
+    }
+
     /// Waits until every server serves and a write is acknowledged.
     fn wait(&mut self) -> Result<()> {
         let begin = Instant::now();
