@@ -127,7 +127,7 @@ fuzz_target!(|input: &[u8]| {
         batch: CommitBatch::default(),
     };
     let mut out = ShardOutputs::default();
-    shard.step(NOW, ShardInput::Core(ToShard::Serving(true)), &mut out);
+    shard.step(NOW, ShardInput::Core(ToShard::serving(true)), &mut out);
     let conn = shard.accept(NOW, "127.0.0.1:9".parse().expect("an address"));
     let (mut paused, mut closing, mut sent) = (false, false, Vec::new());
     loop {
