@@ -31,6 +31,7 @@ fn header() -> Header {
         payload_bytes: 0,
         payload_crc: 0,
         previous_crc: 0,
+        segment_bytes: 64 << 20,
     }
 }
 

@@ -132,6 +132,20 @@ pub enum RecoverError {
         /// Where.
         offset: u64,
     },
+    /// A segment's file is shorter than it was made: what its end held is gone.
+    #[error(
+        "log segment {:016x} has {bytes} bytes, not a whole one{}: its end is missing",
+        .segment.0,
+        .made.map_or_else(String::new, |made| format!(" of {made}"))
+    )]
+    SegmentCutOff {
+        /// Segment.
+        segment: SegmentId,
+        /// Size now.
+        bytes: u64,
+        /// Size when it was written to, if anything is left that says so.
+        made: Option<u64>,
+    },
     /// A replayed transaction's digest differs from the one recorded.
     #[error("state digest after {zxid:?} is {have}, the log says {want}")]
     DigestMismatch {

@@ -20,9 +20,18 @@ use model::{CreateMode, Epoch, Op, OpCode, SessionId, Zxid};
 const SETTINGS: LogSettings =
     LogSettings { segment_bytes: 16 << 10, writes_max: 2, log_id: 0x0123_4567_89ab_cdef };
 
-const LOG_1: &[u8] = include_bytes!("fixtures/v1/log.0000000000000001");
-const LOG_2: &[u8] = include_bytes!("fixtures/v1/log.0000000000000002");
-const LOG_3: &[u8] = include_bytes!("fixtures/v1/log.0000000000000003");
+/// As first published: frames do not say how large their segment is.
+const LOG: [&[u8]; 3] = [
+    include_bytes!("fixtures/v1/log.0000000000000001"),
+    include_bytes!("fixtures/v1/log.0000000000000002"),
+    include_bytes!("fixtures/v1/log.0000000000000003"),
+];
+/// As written now.
+const LOG_WITH_SIZES: [&[u8]; 3] = [
+    include_bytes!("fixtures/v1_sizes/log.0000000000000001"),
+    include_bytes!("fixtures/v1_sizes/log.0000000000000002"),
+    include_bytes!("fixtures/v1_sizes/log.0000000000000003"),
+];
 const SNAPSHOT: &[u8] = include_bytes!("fixtures/v1/snapshot.0000000100000003");
 const EPOCHS: &[u8] = include_bytes!("fixtures/v1/epochs");
 
@@ -111,9 +120,10 @@ fn epochs() -> Epochs {
 fn files_of_version_1_open() {
     let (disk, want) = story();
     if std::env::var_os("REWRITE_FIXTURES").is_some() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v1");
         let write = |name: String, bytes: &[u8]| {
-            std::fs::write(format!("{folder}/{name}"), bytes).expect("fixtures can be written");
+            let sizes = if name.starts_with("log") { "_sizes" } else { "" };
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/v1");
+            std::fs::write(format!("{folder}{sizes}/{name}"), bytes).expect("it can be written");
         };
         for (id, bytes) in disk.segments.iter().filter(|(id, _)| id.0 <= 3) {
             write(format!("log.{:016x}", id.0), bytes);
@@ -125,14 +135,17 @@ fn files_of_version_1_open() {
         return;
     }
 
+    for log in [LOG, LOG_WITH_SIZES] {
+        opens(log, &want);
+    }
+    assert_eq!(Epochs::decode(EPOCHS), Ok(epochs()));
+}
+
+fn opens(log: [&'static [u8]; 3], want: &[String]) {
     let image = |bytes: &'static [u8]| -> Image { std::sync::Arc::new(bytes) };
     let mut files = DiskImage {
         snapshots: vec![(Zxid::new(Epoch(1), 3), image(SNAPSHOT))],
-        segments: vec![
-            (SegmentId(1), image(LOG_1)),
-            (SegmentId(2), image(LOG_2)),
-            (SegmentId(3), image(LOG_3)),
-        ],
+        segments: (1..).map(SegmentId).zip(log.map(image)).collect(),
         epochs: [None, Some(EPOCHS.to_vec())],
         ..DiskImage::default()
     };
@@ -147,16 +160,14 @@ fn files_of_version_1_open() {
     let mut replayed = recover(&files, settings(), SETTINGS, &Inline).expect("it opens");
     assert_eq!(describe(&replayed.draft.freeze()), want);
     assert_eq!(replayed.report.replayed, 7);
-
-    assert_eq!(Epochs::decode(EPOCHS), Ok(epochs()));
 }
 
 #[test]
 fn the_log_is_still_written_like_this() {
     let (disk, _) = story();
     let segment = |id| &disk.segments[&SegmentId(id)][..];
-    assert!(segment(1) == LOG_1, "first segment");
-    assert!(segment(2) == LOG_2, "second segment");
-    assert!(segment(3) == LOG_3, "third segment");
+    for (number, segment_now) in (1..).zip(LOG_WITH_SIZES) {
+        assert!(segment(number) == segment_now, "segment {number}");
+    }
     assert_eq!(epochs().encode(), EPOCHS);
 }

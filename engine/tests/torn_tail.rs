@@ -90,6 +90,21 @@ fn a_hole_is_noticed_across_segments() {
     assert_eq!(position(&disk), Err(want));
 }
 
+/// Nothing behind the end proves that acknowledged frames were there: the file's own size does.
+#[test]
+fn a_segment_that_was_cut_off_is_refused() {
+    let made = SETTINGS.segment_bytes;
+    for bytes in [0, 100, 4096, 2 * 4096, 2 * 4096 + 1, 5 * 4096, made - 4096] {
+        let mut disk = one_by_one(5);
+        disk.segments.remove(&SegmentId(2));
+        disk.segments.get_mut(&SegmentId(1)).expect("there").truncate(bytes as usize);
+        let whole = bytes > 0 && bytes.is_multiple_of(4096);
+        let made = whole.then_some(made);
+        let want = RecoverError::SegmentCutOff { segment: SegmentId(1), bytes, made };
+        assert_eq!(position(&disk), Err(want));
+    }
+}
+
 #[test]
 fn a_frame_in_the_wrong_place_is_not_accepted() {
     let mut disk = one_by_one(5);

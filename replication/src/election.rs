@@ -112,6 +112,11 @@ impl Tally {
         })
     }
 
+    /// True if this server's vote is there.
+    pub fn has(&self, voter: ServerId) -> bool {
+        self.votes.contains_key(&voter)
+    }
+
     /// True if the proposed leader itself says that it leads. A vote for `me` is confirmed by
     /// being of the round `me` is in.
     pub fn leader_confirms(&self, vote: &Vote, me: ServerId, my_round: i64) -> bool {

@@ -1,7 +1,7 @@
 //! The router: gives an input to where it belongs and collects the outputs. Everything that is
 //! judged is judged in the roles.
 
-use model::{Mono, Zxid};
+use model::{Mono, ServerId, Zxid};
 
 use crate::body::{Body, ReplicaConfig};
 use crate::input::{Durable, Input};
@@ -149,9 +149,9 @@ impl Ensemble {
                     self.change(|role, body| role.on_heard(body, now, heard, out));
                 }
             }
-            Routed::Unreachable => {
+            Routed::Unreachable(lost) => {
                 self.body.watch_link_setup();
-                self.change(|role, body| role.on_unreachable(body, now, out));
+                self.change(|role, body| role.on_unreachable(body, lost, now, out));
             }
             Routed::Role(input) => {
                 self.change(|role, body| role.on_input(body, now, input, out));
@@ -243,8 +243,7 @@ impl Ensemble {
                 Routed::Mesh(mesh.on_received(link, &bytes, now, configured, out))
             }
             Input::Disconnected { link } if mine(link) => {
-                mesh.on_disconnected(link);
-                Routed::Unreachable
+                Routed::Unreachable(mesh.on_disconnected(link))
             }
             other => Routed::Role(other),
         }
@@ -254,6 +253,7 @@ impl Ensemble {
 /// Where an input went.
 enum Routed {
     Mesh(Vec<Heard>),
-    Unreachable,
+    /// An election connection ended: this server was connected until now.
+    Unreachable(Option<ServerId>),
     Role(Input),
 }

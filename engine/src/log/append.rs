@@ -94,6 +94,7 @@ impl Log {
             payload_bytes: 0,
             payload_crc: 0,
             previous_crc: self.chain.crc,
+            segment_bytes: live.bytes,
         };
         let (data, crc) = frame::encode(&mut header, &pieces);
         self.chain.sequence = header.sequence;

@@ -79,6 +79,9 @@ pub struct Header {
     pub payload_crc: u32,
     /// Header checksum of the frame before; 0 for the first of a log.
     pub previous_crc: u32,
+    /// Bytes of the segment's file, so that one that was cut off at its end is noticed; 0 in
+    /// frames from before this was recorded.
+    pub segment_bytes: u64,
 }
 
 /// Why a block does not start with a frame.
@@ -142,6 +145,7 @@ impl Header {
             payload_bytes: u32_at(bytes, 92),
             payload_crc: u32_at(bytes, 96),
             previous_crc: u32_at(bytes, 100),
+            segment_bytes: u64_at(bytes, 104),
         };
         // No log gets there: only forged numbers do, and theirs could not go on.
         if header.sequence == u64::MAX || header.incarnation == u64::MAX {
@@ -172,6 +176,7 @@ impl Header {
         put(92, &self.payload_bytes.to_le_bytes());
         put(96, &self.payload_crc.to_le_bytes());
         put(100, &self.previous_crc.to_le_bytes());
+        put(104, &self.segment_bytes.to_le_bytes());
         let crc = header_crc(bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         crc
@@ -358,6 +363,7 @@ mod tests {
             payload_bytes: 0,
             payload_crc: 0,
             previous_crc: 0xdead_beef,
+            segment_bytes: 16 << 10,
         }
     }
 

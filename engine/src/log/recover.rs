@@ -112,8 +112,29 @@ impl<'a> Contents<'a> {
                 sound = bad;
             }
         }
+        contents.check_sizes()?;
         contents.judge_end()?;
         Ok(contents)
+    }
+
+    /// Segments are made whole and never shortened. One that lost its end to somebody else may
+    /// have lost frames that nothing else proves.
+    fn check_sizes(&self) -> Result<(), RecoverError> {
+        let cut_off = |segment, bytes, made| RecoverError::SegmentCutOff { segment, bytes, made };
+        for &(segment, bytes) in &self.segments {
+            let bytes = bytes.len() as u64;
+            if bytes == 0 || !bytes.is_multiple_of(ALIGN as u64) {
+                return Err(cut_off(segment, bytes, None));
+            }
+        }
+        for (index, header) in &self.frames {
+            let (segment, bytes) = self.segments[*index];
+            let bytes = bytes.len() as u64;
+            if bytes < header.segment_bytes {
+                return Err(cut_off(segment, bytes, Some(header.segment_bytes)));
+            }
+        }
+        Ok(())
     }
 
     /// Position after the last frame.

@@ -15,11 +15,13 @@ use crate::timers::Timer;
 use crate::wire::handshake::{LearnerCard, PROTOCOL_VERSION};
 use crate::wire::packet::{Packet, PacketBuffer};
 
-/// Attempts to connect to a leader before it is given up. ZooKeeper makes half as many; but a
-/// ZooKeeper leader opens its port up to 200 ms after others may know that it won.
-const ATTEMPTS: u32 = 10;
-/// Pause between two attempts.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Attempts to connect to a leader before it is given up, within about 1.2 s. ZooKeeper makes five
+/// in 0.5 s; but a ZooKeeper leader opens its port up to 200 ms after others may know that it won.
+const ATTEMPTS: u32 = 16;
+/// First pause between two attempts; each is twice as long as the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+/// Longest pause.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Getting in touch with the elected leader.
 #[derive(Debug)]
@@ -100,7 +102,8 @@ impl Discovering {
             }
             Input::Disconnected { link } if self.stage == Stage::Dialing(link) => {
                 self.stage = Stage::Pausing;
-                body.timers.set(Timer::Redial, now + PAUSE);
+                let pause = PAUSE_MIN * (1 << self.attempts.min(8)) / 2;
+                body.timers.set(Timer::Redial, now + pause.min(PAUSE_MAX));
                 Role::Discovering(self)
             }
             Input::Disconnected { link } if self.link() == Some(link) => {

@@ -150,8 +150,24 @@ impl Looking {
         }
     }
 
-    /// A peer cannot be reached; perhaps it was the last one to wait for.
-    pub(crate) fn on_unreachable(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+    /// A peer cannot be reached; perhaps it was the last one to wait for. One that is
+    /// waited for and whose connection has just ended is told the vote again: that finds out
+    /// whether it is there at all.
+    pub(crate) fn on_unreachable(
+        self,
+        body: &mut Body,
+        lost: Option<ServerId>,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        if let (Some(ballot), Some(lost)) = (&self.ballot, lost)
+            && ballot.finalizing
+            && body.config.members.is_voter(lost)
+            && !ballot.received.has(lost)
+        {
+            let proposal = ballot.proposal;
+            body.notify(lost, &proposal, now, out);
+        }
         match self.ballot {
             Some(ballot) if ballot.finalizing => ballot.weigh(body, now, out),
             Some(_) | None => Role::Looking(self),

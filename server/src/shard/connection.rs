@@ -137,6 +137,8 @@ pub(super) struct Connection {
     pub(super) paused: bool,
     /// The runtime has been told not to read.
     pub(super) told_paused: bool,
+    /// Listed among those that are not read from because they are owed an answer.
+    pub(super) owed: bool,
     /// Listed among those that wait for credit.
     pub(super) starved: bool,
     /// No further request is looked at: the last one ends the connection.
@@ -162,6 +164,7 @@ impl Connection {
             answered: false,
             paused: false,
             told_paused: false,
+            owed: false,
             starved: false,
             deaf: false,
         }

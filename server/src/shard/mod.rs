@@ -165,6 +165,8 @@ pub struct Shard {
     resuming: Vec<ConnId>,
     /// Connections that have a write to submit and no credit.
     starved: Vec<ConnId>,
+    /// Connections that are not read from because they are owed an answer.
+    owed: Vec<ConnId>,
     /// Connections that are attached and wait for the view.
     catching_up: Vec<ConnId>,
     /// Connections that cannot be sent another event.
@@ -207,6 +209,7 @@ impl Shard {
             recheck: Vec::new(),
             resuming: Vec::new(),
             starved: Vec::new(),
+            owed: Vec::new(),
             catching_up: Vec::new(),
             overflowed: Vec::new(),
             heard: Vec::new(),
@@ -607,6 +610,15 @@ impl Shard {
                 self.starved.push(id);
             }
         }
+        for id in std::mem::take(&mut self.owed) {
+            let Some(conn) = self.connections.get_mut(id) else { continue };
+            if conn.paused && conn.pipeline.len() > 0 {
+                self.touch(now, id.slot);
+                self.owed.push(id);
+            } else {
+                conn.owed = false;
+            }
+        }
         for id in std::mem::take(&mut self.quieting) {
             if let Some(conn) = self.connections.get_mut(id)
                 && !conn.listed
@@ -674,6 +686,9 @@ impl Shard {
         conn.paused = true;
         if !std::mem::replace(&mut conn.told_paused, true) {
             out.pause.push(id);
+        }
+        if conn.pipeline.len() > 0 && !std::mem::replace(&mut conn.owed, true) {
+            self.owed.push(id);
         }
     }
 

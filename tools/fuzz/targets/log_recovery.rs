@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     if !mended {
         let image = |bytes| -> Image { Arc::new(bytes) };
         let segments = segments.into_iter().map(|(id, bytes)| (id, image(bytes))).collect();
-        let files = DiskImage { snapshots: Vec::new(), segments };
+        let files = DiskImage { segments, ..DiskImage::default() };
         if let Ok(mut recovered) = recover(&files, fuzz::settings(), SETTINGS, &Inline) {
             fuzz::walk(&recovered.draft.freeze());
         }

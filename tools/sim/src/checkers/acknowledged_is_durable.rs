@@ -42,9 +42,10 @@ impl Checker for AcknowledgedIsDurable {
             Seen::Acknowledged { node, zxid, durable, epoch } => {
                 let at = node + 1;
                 if zxid.counter() > 0 {
-                    return match durable < zxid {
-                        true => Err(format!("n{at} acknowledges {zxid:?} and has {durable:?}")),
-                        false => Ok(()),
+                    return if durable < zxid {
+                        Err(format!("n{at} acknowledges {zxid:?} and has {durable:?}"))
+                    } else {
+                        Ok(())
                     };
                 }
                 let promised = self.promised.get(node).copied().unwrap_or_default();

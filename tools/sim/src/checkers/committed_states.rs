@@ -111,7 +111,7 @@ mod tests {
         assert!(!run(&|maker| {
             let (version, effects) = maker.run(&Op::CreateSession { timeout_ms: 4000 }, 7);
             let mut tables = version.tables().clone();
-            tables.ephemerals.insert(SessionId(7), Default::default());
+            tables.ephemerals.entry(SessionId(7)).or_default();
             (Version::new(version.tree().clone(), tables), effects)
         }));
     }

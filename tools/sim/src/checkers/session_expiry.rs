@@ -14,6 +14,8 @@ use crate::history::History;
 pub(super) struct SessionExpiry {
     /// Granted timeouts, ms; a re-attach changes them.
     timeouts: BTreeMap<SessionId, i32>,
+    /// Timeouts that sessions were created with: what a new leader knows of them, ms.
+    created: BTreeMap<SessionId, i32>,
     alive: BTreeSet<SessionId>,
 }
 
@@ -56,6 +58,7 @@ impl Checker for SessionExpiry {
                 }
                 for (session, stored) in sessions {
                     if self.alive.insert(*session) {
+                        self.created.insert(*session, stored.timeout_ms);
                         self.timeouts.entry(*session).or_insert(stored.timeout_ms);
                     }
                 }
@@ -89,6 +92,8 @@ impl SessionExpiry {
         let heard = *heard.max(&since);
         // Somebody may have attached with less and never got the answer.
         let timeout_ms = history.asked_ms.get(&session).map_or(*granted, |ms| *ms.min(granted));
+        let created = self.created.get(&session).filter(|_| history.is_ensemble());
+        let timeout_ms = created.map_or(timeout_ms, |ms| timeout_ms.min(*ms));
         if history.closing.contains(&session) {
             return Ok(());
         }
@@ -139,7 +144,7 @@ mod tests {
         let session = SessionId(7);
         for (heard_ms, led_ms, fine) in [(3000, 0, false), (0, 3000, false), (0, 0, true)] {
             let mut maker = Maker::new();
-            maker.history.seats.push(Default::default());
+            maker.history.seats.push(crate::history::Seat::default());
             let mut checker = SessionExpiry::default();
             maker.run(&Op::CreateSession { timeout_ms: 4000 }, 7);
             maker.history.leaders.insert(model::Epoch(0), (0, led_ms * 1_000_000));

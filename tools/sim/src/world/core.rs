@@ -28,7 +28,7 @@ impl World {
                 }
                 Err(self.violation("recovers_after_crash", error.to_string()))
             }
-            Started::Running(version) => {
+            Started::Running(version, first) => {
                 self.note_at(at, "node", "started", &format!("{version:?}"));
                 self.peers.start(at);
                 if self.nodes[at].disk.damaged() && version.zxid() < published_before {
@@ -38,7 +38,12 @@ impl World {
                     return Ok(());
                 }
                 self.history.recover(at, &version);
-                let seen = Seen::Recovered { node: at, version: &version, published_before };
+                let seen = Seen::Recovered {
+                    node: at,
+                    version: &version,
+                    first: &first,
+                    published_before,
+                };
                 self.see(&seen)?;
                 self.replay_without_newest(at, &version)?;
                 self.core_outputs(at, out)
@@ -148,6 +153,12 @@ impl World {
             let words = format!("{published:?} in {} segments", batch.segments.len());
             self.note_at(at, "core", "publish", &words);
             self.see(&Seen::Published { node: at, batch: &batch })?;
+        }
+        let node = &mut self.nodes[at];
+        if let Some(due) = node.due(self.now)
+            && let Some(process) = &mut node.process
+        {
+            process.tick_at = process.tick_at.min(due);
         }
         for order in out.peers {
             self.peer_order(at, order)?;
