@@ -139,6 +139,8 @@ pub(super) struct Connection {
     pub(super) told_paused: bool,
     /// Listed among those that wait for credit.
     pub(super) starved: bool,
+    /// Listed among those that are not read from because of what the core has not answered.
+    pub(super) held: bool,
     /// No further request is looked at: the last one ends the connection.
     pub(super) deaf: bool,
 }
@@ -163,6 +165,7 @@ impl Connection {
             paused: false,
             told_paused: false,
             starved: false,
+            held: false,
             deaf: false,
         }
     }

@@ -165,6 +165,8 @@ pub struct Shard {
     resuming: Vec<ConnId>,
     /// Connections that have a write to submit and no credit.
     starved: Vec<ConnId>,
+    /// Connections that were stopped while the core owed them an answer.
+    held: Vec<ConnId>,
     /// Connections that are attached and wait for the view.
     catching_up: Vec<ConnId>,
     /// Connections that cannot be sent another event.
@@ -207,6 +209,7 @@ impl Shard {
             recheck: Vec::new(),
             resuming: Vec::new(),
             starved: Vec::new(),
+            held: Vec::new(),
             catching_up: Vec::new(),
             overflowed: Vec::new(),
             heard: Vec::new(),
@@ -601,6 +604,14 @@ impl Shard {
                 self.starved.push(id);
             }
         }
+        for id in std::mem::take(&mut self.held) {
+            let Some(conn) = self.connections.get_mut(id) else { continue };
+            conn.held = conn.paused && conn.pipeline.awaits_core();
+            if conn.held {
+                self.touch(now, id.slot);
+                self.held.push(id);
+            }
+        }
         for id in std::mem::take(&mut self.quieting) {
             if let Some(conn) = self.connections.get_mut(id)
                 && !conn.listed
@@ -666,6 +677,9 @@ impl Shard {
         let id = self.connections.id(slot);
         let Some(conn) = self.connections.at(slot) else { return };
         conn.paused = true;
+        if conn.pipeline.awaits_core() && !std::mem::replace(&mut conn.held, true) {
+            self.held.push(id);
+        }
         if !std::mem::replace(&mut conn.told_paused, true) {
             out.pause.push(id);
         }
