@@ -2,54 +2,83 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::check::CheckArgs;
+use crate::compare::CompareArgs;
+use crate::failover::FailoverArgs;
+use crate::load::LoadArgs;
+use crate::plan::PlanArgs;
+use crate::proc::Samples;
+use crate::report;
 
 /// A number with bounds, so that an absurd flag is refused with them named.
-fn within(low: i64, high: i64) -> clap::builder::RangedI64ValueParser<u32> {
+pub(crate) fn within(low: i64, high: i64) -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(low..=high)
 }
 
-/// Measurements of a ZooKeeper-compatible server.
+/// Measurements of ZooKeeper-compatible servers and etcd, and what can be said from them.
 #[derive(Debug, Parser)]
 #[command(name = "ringkeeper-perf", version)]
 pub(crate) struct Cli {
-    /// What to measure.
+    /// What to do.
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
-/// One measurement each.
+/// One measurement each, and what is made of them.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// What this machine can do at best, and what on it would hurt.
+    Check(CheckArgs),
     /// Throughput and latency of reads and writes.
+    #[command(args_override_self = true, after_help = crate::profiles::help())]
     Load(LoadArgs),
     /// One znode, many watchers: how fast and how dear is a notification?
+    #[command(args_override_self = true)]
     Watch(WatchArgs),
     /// Create many znodes; how much memory do they take?
     Fill(FillArgs),
-    /// A storm of new sessions.
+    /// A storm of sessions: new ones, or old ones that come back.
+    #[command(args_override_self = true)]
     Connect(ConnectArgs),
     /// Idle sessions: memory and CPU of doing nothing.
     Idle(IdleArgs),
-    /// What the machine itself can do: echo, durable write, bare sends.
-    Floor(FloorArgs),
+    /// Kill a server under load: how long are no writes acknowledged?
+    Failover(FailoverArgs),
+    /// Ringkeeper, ZooKeeper and etcd side by side, and a report of it.
+    Compare(CompareArgs),
+    /// What a load takes, from measured constants, and whether that holds here.
+    Plan(PlanArgs),
+}
+
+/// The protocol that a server speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Api {
+    /// ZooKeeper's client protocol.
+    #[value(name = "zookeeper")]
+    ZooKeeper,
+    /// etcd's, version 3.
+    Etcd,
 }
 
 /// Which server, and how to watch it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// Client port.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub(crate) server: String,
+    /// Client ports; connections are spread over them.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',', required = true)]
+    pub(crate) server: Vec<String>,
+    /// What it speaks.
+    #[arg(long, value_enum, default_value = "zookeeper")]
+    pub(crate) api: Api,
     /// Permit a server that is not on this machine.
     #[arg(long)]
     pub(crate) allow_remote: bool,
     /// Server process whose CPU time and memory are reported; may be repeated.
-    #[arg(long, value_name = "PID", num_args = 1..)]
+    #[arg(long, value_name = "PID", num_args = 1.., value_delimiter = ',')]
     pub(crate) pid: Vec<u32>,
     /// Also write the result here, as JSON; only complete results are written.
     #[arg(long, value_name = "FILE")]
@@ -63,111 +92,48 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    /// Resolves the server's address and refuses other machines unless told otherwise.
+    /// Resolves the servers' addresses, refuses other machines unless told otherwise, and checks
+    /// before anything is measured that the processes exist and the result can be written.
     pub(crate) fn target(&self) -> Result<Target> {
-        let address = self
-            .server
-            .to_socket_addrs()
-            .with_context(|| format!("--server {}: not a HOST:PORT that resolves", self.server))?
-            .next()
-            .with_context(|| format!("--server {}: no address", self.server))?;
-        ensure!(
-            address.ip().is_loopback() || self.allow_remote,
-            "{address} is not on this machine; --allow-remote permits it"
-        );
+        let mut addresses = Vec::new();
+        for server in &self.server {
+            let address = server
+                .to_socket_addrs()
+                .with_context(|| format!("--server {server}: not a HOST:PORT that resolves"))?
+                .next()
+                .with_context(|| format!("--server {server}: no address"))?;
+            ensure!(
+                address.ip().is_loopback() || self.allow_remote,
+                "{address} is not on this machine; --allow-remote permits it"
+            );
+            addresses.push(address);
+        }
         ensure!(
             model::path::validate(self.root.as_bytes()).is_ok() && self.root.len() > 1,
             "--root {}: not a znode path below /",
             self.root
         );
-        Ok(Target { address, session_timeout_ms: self.session_timeout_ms })
+        Samples::take(&self.pid)?;
+        report::writable(self.json.as_deref())?;
+        Ok(Target { addresses, session_timeout_ms: self.session_timeout_ms, api: self.api })
     }
 }
 
-/// A server to measure.
-#[derive(Clone, Copy, Debug)]
+/// Servers to measure.
+#[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// Where.
-    pub(crate) address: SocketAddr,
+    /// Where; at least one.
+    pub(crate) addresses: Vec<SocketAddr>,
     /// Session timeout to ask for, ms.
     pub(crate) session_timeout_ms: i32,
+    /// What they speak.
+    pub(crate) api: Api,
 }
 
-/// Flags of `load`.
-#[derive(Debug, Args)]
-pub(crate) struct LoadArgs {
-    /// Server and output.
-    #[command(flatten)]
-    pub(crate) common: Common,
-    /// `get`, `set`, `create`, or `mixed:R` where R is the share of reads, 0 to 1.
-    #[arg(long, default_value = "get")]
-    pub(crate) op: LoadOp,
-    /// Sessions.
-    #[arg(long, default_value_t = 64, value_parser = within(1, 25_000))]
-    pub(crate) connections: u32,
-    /// Requests in flight per session.
-    #[arg(long, default_value_t = 16, value_parser = within(1, 10_000))]
-    pub(crate) outstanding: u32,
-    /// Bytes of data per znode.
-    #[arg(long, default_value_t = 100, value_parser = within(0, 1_000_000))]
-    pub(crate) size: u32,
-    /// Znodes to read and write, chosen at random.
-    #[arg(long, default_value_t = 1000, value_parser = within(1, 1_000_000))]
-    pub(crate) keys: u32,
-    /// Measured seconds.
-    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
-    pub(crate) duration: f64,
-    /// Seconds of the same load before measuring.
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
-    pub(crate) warmup: f64,
-    /// Generator threads.
-    #[arg(long, default_value_t = 1, value_parser = within(1, 64))]
-    pub(crate) threads: u32,
-    /// Open loop: this many requests a second in all, whether or not replies come; latency counts
-    /// from the moment a request should have been sent.
-    #[arg(long, value_parser = rate)]
-    pub(crate) rate: Option<f64>,
-}
-
-/// What `load` does.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum LoadOp {
-    /// getData.
-    Get,
-    /// setData.
-    Set,
-    /// create, a new znode each time.
-    Create,
-    /// getData with this probability, else setData.
-    Mixed(f64),
-}
-
-impl FromStr for LoadOp {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<LoadOp, String> {
-        match text {
-            "get" => Ok(LoadOp::Get),
-            "set" => Ok(LoadOp::Set),
-            "create" => Ok(LoadOp::Create),
-            _ => text
-                .strip_prefix("mixed:")
-                .and_then(|share| share.parse().ok())
-                .filter(|share| (0.0..=1.0).contains(share))
-                .map(LoadOp::Mixed)
-                .ok_or_else(|| "get, set, create, or mixed:R with R from 0 to 1".to_owned()),
-        }
-    }
-}
-
-impl std::fmt::Display for LoadOp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            LoadOp::Get => write!(f, "get"),
-            LoadOp::Set => write!(f, "set"),
-            LoadOp::Create => write!(f, "create"),
-            LoadOp::Mixed(share) => write!(f, "mixed:{share}"),
-        }
+impl Target {
+    /// The server of the connection with this number.
+    pub(crate) fn address(&self, index: usize) -> SocketAddr {
+        self.addresses[index % self.addresses.len()]
     }
 }
 
@@ -189,6 +155,9 @@ pub(crate) struct WatchArgs {
     /// Persistent watches, set once, instead of data watches set before every round.
     #[arg(long)]
     pub(crate) persistent: bool,
+    /// Bytes of the znode's data.
+    #[arg(long, default_value_t = 100, value_parser = within(0, 60_000))]
+    pub(crate) size: u32,
 }
 
 /// Flags of `fill`.
@@ -227,8 +196,11 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_parser = rate)]
     pub(crate) rate: Option<f64>,
     /// Handshakes in flight.
-    #[arg(long, default_value_t = 256, value_parser = within(1, 10_000))]
+    #[arg(long, default_value_t = 256, value_parser = within(1, 25_000))]
     pub(crate) window: u32,
+    /// Cut all connections without closing the sessions, and time how they come back.
+    #[arg(long)]
+    pub(crate) reattach: bool,
 }
 
 /// Flags of `idle`.
@@ -248,41 +220,15 @@ pub(crate) struct IdleArgs {
     pub(crate) watch: bool,
 }
 
-/// Flags of `floor`.
-#[derive(Debug, Args)]
-pub(crate) struct FloorArgs {
-    /// Folder on the disk to measure; a file of 16 MiB is made in it and removed.
-    #[arg(long)]
-    pub(crate) dir: PathBuf,
-    /// Seconds for each part.
-    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
-    pub(crate) seconds: f64,
-    /// Connections of the echo.
-    #[arg(long, default_value_t = 64, value_parser = within(1, 10_000))]
-    pub(crate) connections: u32,
-    /// Requests in flight per connection.
-    #[arg(long, default_value_t = 16, value_parser = within(1, 10_000))]
-    pub(crate) outstanding: u32,
-    /// Bytes of each echoed frame.
-    #[arg(long, default_value_t = 100, value_parser = within(20, 65_536))]
-    pub(crate) size: u32,
-    /// Sockets of the send loop.
-    #[arg(long, default_value_t = 5000, value_parser = within(1, 25_000))]
-    pub(crate) sockets: u32,
-    /// Also write the result here, as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-}
-
 /// Flags in seconds are bounded to a day.
-fn seconds(text: &str) -> Result<f64, String> {
+pub(crate) fn seconds(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|value| (0.0..=86_400.0).contains(value))
         .ok_or_else(|| "seconds, at most a day".to_owned())
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
         .filter(|value| (0.001..=1e8).contains(value))
@@ -297,16 +243,6 @@ pub(crate) fn duration(seconds: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn operations_parse_and_print() {
-        for text in ["get", "set", "create", "mixed:0.9", "mixed:0", "mixed:1"] {
-            assert_eq!(text.parse::<LoadOp>().expect("known").to_string(), text);
-        }
-        for text in ["", "put", "mixed", "mixed:", "mixed:2", "mixed:-1", "mixed:NaN"] {
-            assert!(text.parse::<LoadOp>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn other_machines_need_permission() {

@@ -1,44 +1,46 @@
 //! Many znodes.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use model::{Op, Perms, Xid, acl};
-use protocol::encode_write;
 use serde::Serialize;
 
 use crate::cli::FillArgs;
-use crate::client::{Client, create};
-use crate::connection::PATIENCE;
-use crate::fleet::Fleet;
-use crate::load::{Template, unix_ms};
+use crate::load::unix_ms;
 use crate::proc::{ProcessUse, Samples};
-use crate::pump::{self, Kind, Plan};
 use crate::report::{self, Percentiles};
+use crate::wire::{self, Client, Fleet, Opening, PATIENCE, Plan, Requests, Verb};
 
 /// Longest a fill may take.
 const FILL_MAX: Duration = Duration::from_secs(4 * 3600);
 
-#[derive(Serialize)]
-struct FillResult {
-    root: String,
-    znodes: u32,
-    size: u32,
-    parents: u32,
-    multi: u32,
-    seconds: f64,
-    znodes_per_second: f64,
-    request_latency: Percentiles,
-    server_cpu_us_per_znode: f64,
-    server_rss_before_bytes: u64,
-    server_rss_after_bytes: u64,
-    server_bytes_per_znode: f64,
-    servers: Vec<ProcessUse>,
+/// What `fill` measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct FillResult {
+    pub(crate) root: String,
+    pub(crate) znodes: u32,
+    pub(crate) size: u32,
+    pub(crate) parents: u32,
+    pub(crate) multi: u32,
+    pub(crate) seconds: f64,
+    pub(crate) znodes_per_second: f64,
+    pub(crate) request_latency: Percentiles,
+    pub(crate) server_cpu_us_per_znode: f64,
+    pub(crate) server_rss_before_bytes: u64,
+    pub(crate) server_rss_after_bytes: u64,
+    pub(crate) server_bytes_per_znode: f64,
+    pub(crate) servers: Vec<ProcessUse>,
 }
 
 /// Runs `fill`.
 pub(crate) fn run(args: &FillArgs) -> Result<()> {
+    let result = measure(args)?;
+    report::save(args.common.json.as_deref(), &result)
+}
+
+/// Creates the znodes and prints what they took.
+pub(crate) fn measure(args: &FillArgs) -> Result<FillResult> {
     let common = &args.common;
     let target = common.target()?;
     let root = format!("{}/fill-{}", common.root, unix_ms());
@@ -46,10 +48,9 @@ pub(crate) fn run(args: &FillArgs) -> Result<()> {
     client.ensure_path(&root)?;
     client.close()?;
 
-    let open = acl::world(Perms::ALL);
+    let requests = Requests::new(target.api, false);
     let data = vec![b'x'; args.size as usize];
-    let parent = |number: u32| format!("{root}/p{number:010}");
-    let mut fleet = Fleet::open(&target, 1, 1, None, |_| {})?;
+    let mut fleet = Fleet::open(&target, 1, Opening::default(), |_| {})?;
     let plan = Plan {
         outstanding: args.outstanding as usize,
         rate: None,
@@ -57,36 +58,44 @@ pub(crate) fn run(args: &FillArgs) -> Result<()> {
         upto: Instant::now() + FILL_MAX,
         tolerate: 0,
     };
-    let stop = AtomicBool::new(false);
-    let new_parent = Template::new(&format!("{root}/p"), |path, out| {
-        encode_write(Xid(0), &create(path, b"", &open), out);
-    });
+    let idle = (&AtomicBool::new(false), &AtomicU64::new(0));
+    let new_parent = requests.create(&format!("{root}/p"), b"");
     let mut parents = 0..args.parents;
-    pump::run(&mut fleet, &plan, &stop, |_, xid, out| {
-        new_parent.append(xid, parents.next()?, out);
-        Some(Kind::Write)
+    wire::run(&mut fleet, &plan, idle, |_, tag, out| {
+        let number = parents.next()?;
+        new_parent.append(tag, || number, out);
+        Some(Verb::Create)
     })
     .context("creating the parents")?;
 
     let before = Samples::take(&common.pid)?;
     let begin = Instant::now();
+    // A template for each parent would be a lot of memory; one parent after the other is not.
+    let per_parent = args.znodes.div_ceil(args.parents);
     let mut next = 0;
-    let tally = pump::run(&mut fleet, &plan, &stop, |_, xid, out| {
-        let upto = args.znodes.min(next + args.multi);
-        if next == upto {
+    let mut current = None;
+    let tally = wire::run(&mut fleet, &plan, idle, |_, tag, out| {
+        if next == args.znodes {
             return None;
         }
-        let paths: Vec<String> = (next..upto)
-            .map(|number| format!("{}/n{number:010}", parent(number % args.parents)))
-            .collect();
-        next = upto;
-        if let [path] = &paths[..] {
-            encode_write(Xid(xid), &create(path.as_bytes(), &data, &open), out);
-        } else {
-            let ops = paths.iter().map(|path| create(path.as_bytes(), &data, &open)).collect();
-            encode_write(Xid(xid), &Op::Multi(ops), out);
+        let parent = next / per_parent;
+        let end = args.znodes.min((parent + 1) * per_parent).min(next + args.multi);
+        let count = end - next;
+        if current.as_ref().is_none_or(|&(of, of_count, _)| (of, of_count) != (parent, count)) {
+            let prefix = format!("{root}/p{parent:010}/n");
+            let template = match count {
+                1 => requests.create(&prefix, &data),
+                _ => requests.create_many(&prefix, &data, count as usize),
+            };
+            current = Some((parent, count, template));
         }
-        Some(Kind::Write)
+        let (_, _, template) = current.as_ref()?;
+        let number = || {
+            next += 1;
+            next - 1
+        };
+        template.append(tag, number, out);
+        Some(if count == 1 { Verb::Create } else { Verb::Multi })
     })?;
     let seconds = begin.elapsed().as_secs_f64();
     let after = Samples::take(&common.pid)?;
@@ -102,7 +111,7 @@ pub(crate) fn run(args: &FillArgs) -> Result<()> {
         multi: args.multi,
         seconds,
         znodes_per_second: f64::from(args.znodes) / seconds,
-        request_latency: Percentiles::of(&tally.writes),
+        request_latency: Percentiles::of(&tally.all(|_| true)),
         server_cpu_us_per_znode: report::cpu_us_per(&servers, u64::from(args.znodes)),
         server_rss_before_bytes: before.rss_bytes(),
         server_rss_after_bytes: after.rss_bytes(),
@@ -118,5 +127,5 @@ pub(crate) fn run(args: &FillArgs) -> Result<()> {
     if !result.servers.is_empty() {
         println!("servers: {:.0} bytes of memory per znode", result.server_bytes_per_znode);
     }
-    report::save(common.json.as_deref(), &result)
+    Ok(result)
 }

@@ -2,32 +2,37 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use model::Xid;
-use protocol::Request;
+use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::cli::{IdleArgs, duration};
-use crate::client::Client;
-use crate::fleet::Fleet;
+use crate::cli::{Api, IdleArgs, duration};
 use crate::proc::{self, ProcessUse, Samples};
 use crate::report;
+use crate::wire::{Client, Fleet, Opening, Requests};
 
-#[derive(Serialize)]
-struct IdleResult {
-    sessions: u32,
-    watch: bool,
-    seconds: f64,
-    pings: u64,
-    server_bytes_per_session: f64,
-    server_cpu_us_per_session_second: f64,
-    servers: Vec<ProcessUse>,
+/// What `idle` measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct IdleResult {
+    pub(crate) sessions: u32,
+    pub(crate) watch: bool,
+    pub(crate) seconds: f64,
+    pub(crate) pings: u64,
+    pub(crate) server_bytes_per_session: f64,
+    pub(crate) server_cpu_us_per_session_second: f64,
+    pub(crate) servers: Vec<ProcessUse>,
 }
 
 /// Runs `idle`.
 pub(crate) fn run(args: &IdleArgs) -> Result<()> {
+    let result = measure(args)?;
+    report::save(args.common.json.as_deref(), &result)
+}
+
+/// Keeps the sessions and prints what they took.
+pub(crate) fn measure(args: &IdleArgs) -> Result<IdleResult> {
     let common = &args.common;
     let target = common.target()?;
+    ensure!(target.api == Api::ZooKeeper, "etcd has no sessions");
     proc::allow_open_files(u64::from(args.sessions) + 64)?;
     let mut client = Client::open(&target)?;
     let path = format!("{}/idle", common.root);
@@ -35,10 +40,11 @@ pub(crate) fn run(args: &IdleArgs) -> Result<()> {
     client.close()?;
 
     let before = Samples::take(&common.pid)?;
-    let mut fleet = Fleet::open(&target, args.sessions as usize, 256, None, |_| {})?;
+    let opening = Opening { window: 256, ..Opening::default() };
+    let mut fleet = Fleet::open(&target, args.sessions as usize, opening, |_| {})?;
     if args.watch {
-        let request = Request::GetData { path: path.as_bytes(), watch: true };
-        fleet.call_all("setting a watch", 1024, |_, out| request.encode(Xid(1), out))?;
+        let requests = Requests::new(target.api, false);
+        fleet.watch_all(1024, |tag, out| requests.watch(tag, path.as_bytes(), false, out))?;
     }
     let idle = Samples::take(&common.pid)?;
     let pings_before = fleet.pings;
@@ -77,5 +83,5 @@ pub(crate) fn run(args: &IdleArgs) -> Result<()> {
             result.server_bytes_per_session, result.server_cpu_us_per_session_second
         );
     }
-    report::save(common.json.as_deref(), &result)
+    Ok(result)
 }

@@ -1,36 +1,44 @@
-//! `ringkeeper-perf`: load, watch fan-out, fill, connect storm and idle measurements against any
-//! ZooKeeper-compatible server, and the machine's own floor to compare them with.
+//! `ringkeeper-perf`: what a machine can do, what servers do on it, and how they compare.
 //!
 //! One thread drives many connections through epoll with requests encoded beforehand, so that the
 //! generator takes little of the cores it shares with the server; what it takes is reported.
 
+mod check;
 mod cli;
-mod client;
+mod compare;
 mod connect;
-mod connection;
+mod failover;
 mod fill;
-mod fleet;
-mod floor;
 mod idle;
 mod load;
+mod plan;
 mod proc;
-mod pump;
+mod profiles;
 mod report;
 mod watch;
+mod wire;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let outcome = match cli::Cli::parse().command {
-        cli::Command::Load(args) => load::run(&args),
-        cli::Command::Watch(args) => watch::run(&args),
-        cli::Command::Fill(args) => fill::run(&args),
-        cli::Command::Connect(args) => connect::run(&args),
-        cli::Command::Idle(args) => idle::run(&args),
-        cli::Command::Floor(args) => floor::run(&args),
-    };
+    let outcome =
+        profiles::expand(std::env::args().collect()).and_then(|words| match cli::Cli::parse_from(
+            words,
+        )
+        .command
+        {
+            cli::Command::Check(args) => check::run(&args),
+            cli::Command::Load(args) => load::run(&args),
+            cli::Command::Watch(args) => watch::run(&args),
+            cli::Command::Fill(args) => fill::run(&args),
+            cli::Command::Connect(args) => connect::run(&args),
+            cli::Command::Idle(args) => idle::run(&args),
+            cli::Command::Failover(args) => failover::run(&args),
+            cli::Command::Compare(args) => compare::run(&args),
+            cli::Command::Plan(args) => plan::run(&args),
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -1,12 +1,13 @@
 //! Results: printed for people, written as JSON for programs.
 
 use std::fs;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::proc::ProcessUse;
 
@@ -27,18 +28,18 @@ pub(crate) fn record(into: &mut Latencies, latency: Duration) {
 }
 
 /// Percentiles, us.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Percentiles {
     /// How many were recorded.
     pub(crate) count: u64,
     /// Half are below.
-    pub p50_us: f64,
+    pub(crate) p50_us: f64,
     /// One in ten is above.
-    pub p90_us: f64,
+    pub(crate) p90_us: f64,
     /// One in a hundred is above.
-    pub p99_us: f64,
+    pub(crate) p99_us: f64,
     /// One in a thousand is above.
-    pub p999_us: f64,
+    pub(crate) p999_us: f64,
     /// The worst.
     pub(crate) max_us: f64,
 }
@@ -93,15 +94,56 @@ pub(crate) fn per(seconds: f64, units: u64) -> f64 {
     if units == 0 { 0.0 } else { seconds * 1e6 / units as f64 }
 }
 
+/// Checks that a result could be written here, before time is spent on it.
+pub(crate) fn writable(path: Option<&Path>) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let partial = partial(path);
+    fs::write(&partial, b"")
+        .and_then(|()| fs::remove_file(&partial))
+        .with_context(|| format!("--json {}: cannot be written", path.display()))
+}
+
+fn partial(path: &Path) -> PathBuf {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    partial.into()
+}
+
 /// Writes the result as JSON, whole or not at all.
 pub(crate) fn save(path: Option<&Path>, result: &impl Serialize) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
     let mut text = serde_json::to_string_pretty(result).context("result as JSON")?;
     text.push('\n');
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    fs::write(&partial, text).and_then(|()| fs::rename(&partial, path)).with_context(|| {
+    write_whole(path, text.as_bytes()).with_context(|| format!("--json {}", path.display()))
+}
+
+/// Writes a file whole or not at all: under another name first, synced, then renamed.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let partial = partial(path);
+    let written = fs::File::create(&partial)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&partial, path));
+    written.with_context(|| {
         let _ = fs::remove_file(&partial);
-        format!("--json {}", path.display())
+        format!("writing {}", path.display())
     })
+}
+
+/// What a histogram holds, as (upper bound in us, count) of every step that is not empty.
+pub(crate) fn steps(latencies: &Latencies) -> Vec<(f64, u64)> {
+    latencies
+        .iter_recorded()
+        .map(|step| (step.value_iterated_to() as f64 / 1000.0, step.count_since_last_iteration()))
+        .collect()
+}
+
+/// Prints the table of percentiles that HDR histograms are usually shown as.
+pub(crate) fn print_table(what: &str, latencies: &Latencies) {
+    println!("{what}\n{:>12} {:>14} {:>12}", "percentile", "us", "count");
+    let mut below = 0;
+    for step in latencies.iter_quantiles(2) {
+        below += step.count_since_last_iteration();
+        let value = step.value_iterated_to() as f64 / 1000.0;
+        println!("{:>12.5} {value:>14.1} {below:>12}", 100.0 * step.quantile_iterated_to());
+    }
 }

@@ -3,58 +3,71 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use model::{EventKind, Op, Xid};
-use protocol::{AddWatchMode, Request, ServerFrame};
+use model::{EventKind, Op};
 use serde::Serialize;
 
-use crate::cli::WatchArgs;
-use crate::client::Client;
-use crate::fleet::{self, Fleet};
+use crate::cli::{Api, WatchArgs};
 use crate::proc::{self, ProcessUse, Samples};
 use crate::report::{self, Percentiles};
+use crate::wire::{self, Arrival, Client, Fleet, Opening, Requests};
 
 /// Longest time one round may take.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
-#[derive(Serialize)]
-struct WatchResult {
-    watchers: u32,
-    rounds: u32,
-    persistent: bool,
-    notifications: u64,
-    all_notified: Percentiles,
-    first_notified: Percentiles,
-    notification: Percentiles,
-    writer_acknowledged: Percentiles,
-    quiet_writer_acknowledged: Percentiles,
-    server_cpu_us_per_notification: f64,
-    generator_cpu_us_per_notification: f64,
-    server_bytes_per_watcher: f64,
-    servers: Vec<ProcessUse>,
+/// What `watch` measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct WatchResult {
+    pub(crate) watchers: u32,
+    pub(crate) rounds: u32,
+    pub(crate) persistent: bool,
+    pub(crate) notifications: u64,
+    pub(crate) all_notified: Percentiles,
+    pub(crate) first_notified: Percentiles,
+    pub(crate) notification: Percentiles,
+    pub(crate) writer_acknowledged: Percentiles,
+    pub(crate) quiet_writer_acknowledged: Percentiles,
+    pub(crate) server_cpu_us_per_notification: f64,
+    pub(crate) generator_cpu_us_per_notification: f64,
+    pub(crate) server_bytes_per_watcher: f64,
+    pub(crate) servers: Vec<ProcessUse>,
 }
 
 /// Runs `watch`.
 pub(crate) fn run(args: &WatchArgs) -> Result<()> {
+    let result = measure(args)?;
+    report::save(args.common.json.as_deref(), &result)
+}
+
+/// Changes the znode and prints when it was heard of.
+pub(crate) fn measure(args: &WatchArgs) -> Result<WatchResult> {
     let common = &args.common;
     let target = common.target()?;
     proc::allow_open_files(u64::from(args.watchers) + 64)?;
     let path = format!("{}/{}", common.root, args.path.trim_start_matches('/'));
     let mut writer = Client::open(&target)?;
     writer.ensure_path(&path)?;
-    let set = Op::SetData { path: path.as_bytes(), data: Some(b"new"), version: -1 };
+    let data = vec![b'x'; args.size as usize];
+    let set = Op::SetData { path: path.as_bytes(), data: Some(&data), version: -1 };
 
     // The writer's latency when nobody watches, to compare with.
     let mut quiet = report::latencies();
     for _ in 0..args.rounds.clamp(10, 100) {
         let sent = Instant::now();
-        fleet::check("set", writer.write(&set)?)?;
+        wire::check("set", writer.write(&set)?)?;
         report::record(&mut quiet, sent.elapsed());
     }
 
     let before = Samples::take(&common.pid)?;
     let watchers = args.watchers as usize;
-    let mut fleet = Fleet::open(&target, watchers, 256, None, |_| {})?;
-    arm(&mut fleet, args, &path)?;
+    let opening = Opening { window: 256, ..Opening::default() };
+    let mut fleet = Fleet::open(&target, watchers, opening, |_| {})?;
+    let requests = Requests::new(target.api, false);
+    let arm = |fleet: &mut Fleet| {
+        fleet.watch_all(1024, |tag, out| {
+            requests.watch(tag, path.as_bytes(), args.persistent, out);
+        })
+    };
+    arm(&mut fleet)?;
     writer.keep_alive()?;
     let grown = Samples::take(&common.pid)?.rss_bytes() as f64 - before.rss_bytes() as f64;
 
@@ -65,8 +78,9 @@ pub(crate) fn run(args: &WatchArgs) -> Result<()> {
     let mut cpu = Duration::ZERO;
     let mut own_cpu = Duration::ZERO;
     for round in 0..args.rounds {
-        if round > 0 && !args.persistent {
-            arm(&mut fleet, args, &path)?;
+        // etcd's watches stay.
+        if round > 0 && !args.persistent && target.api == Api::ZooKeeper {
+            arm(&mut fleet)?;
         }
         let (samples, own) = (Samples::take(&common.pid)?, proc::own_cpu());
         let sent = Instant::now();
@@ -85,7 +99,7 @@ pub(crate) fn run(args: &WatchArgs) -> Result<()> {
             })
         });
         let (err, latency) = ack?;
-        fleet::check("set", err)?;
+        wire::check("set", err)?;
         report::record(&mut acknowledged, latency);
         own_cpu += proc::own_cpu().saturating_sub(own);
         cpu += Samples::take(&common.pid)?.cpu().saturating_sub(samples.cpu());
@@ -109,18 +123,7 @@ pub(crate) fn run(args: &WatchArgs) -> Result<()> {
     fleet.close(ROUND_MAX)?;
     writer.close()?;
     print(&result);
-    report::save(common.json.as_deref(), &result)
-}
-
-/// Sets the watches and waits until the server has confirmed all of them.
-fn arm(fleet: &mut Fleet, args: &WatchArgs, path: &str) -> Result<()> {
-    let path = path.as_bytes();
-    let request = if args.persistent {
-        Request::AddWatch { path, mode: AddWatchMode::Persistent }
-    } else {
-        Request::GetData { path, watch: true }
-    };
-    fleet.call_all("setting a watch", 1024, |_, out| request.encode(Xid(1), out))
+    Ok(result)
 }
 
 /// Waits for one notification on every connection; when the first and the last came.
@@ -141,11 +144,11 @@ fn notified(
             fleet.len(),
             ROUND_MAX.as_secs()
         );
-        fleet.poll(Duration::from_millis(100), &mut ready, |index, frame| {
-            let ServerFrame::Event(event) = frame else { return Ok(()) };
+        fleet.poll(Duration::from_millis(100), &mut ready, |index, arrival| {
+            let Arrival::Event { kind, path: changed } = arrival else { return Ok(()) };
             ensure!(
-                event.kind == EventKind::NodeDataChanged && event.path == path.as_bytes(),
-                "unexpected event {event:?}"
+                kind == EventKind::NodeDataChanged && changed == path.as_bytes(),
+                "unexpected event {arrival:?}"
             );
             ensure!(!seen[index], "one change was notified twice on one connection");
             seen[index] = true;

@@ -10,6 +10,7 @@ use crate::input::{Durable, Epochs};
 use crate::membership::{Address, Membership};
 use crate::mesh::Mesh;
 use crate::output::{LinkId, Output, RoleKind};
+use crate::standing::Counts;
 use crate::timers::{Timer, Timers};
 use crate::wire::election::{NOTIFICATION_VERSION, Notification, PeerState};
 use crate::wire::packet::Packet;
@@ -94,6 +95,9 @@ pub(crate) struct Body {
     pub(crate) clock: i64,
     /// What servers that ask are told.
     pub(crate) vote: Vote,
+    pub(crate) counts: Counts,
+    /// When the present search for a leader began.
+    pub(crate) searching_since: Mono,
     announced: Option<RoleKind>,
     config_text: String,
     #[cfg(test)]
@@ -129,6 +133,8 @@ impl Body {
             timers: Timers::default(),
             clock: 0,
             vote,
+            counts: Counts::default(),
+            searching_since: Mono(0),
             announced: None,
             config_text,
             #[cfg(test)]

@@ -93,6 +93,12 @@ impl Tally {
         quorum.holds(|id| self.votes.get(&id).is_some_and(|held| held.agrees_with(vote)))
     }
 
+    /// Those that agree with `vote`.
+    pub fn supporters(&self, vote: &Vote) -> Vec<ServerId> {
+        let agree = self.votes.iter().filter(|(_, held)| held.agrees_with(vote));
+        agree.map(|(id, _)| *id).collect()
+    }
+
     /// True if every voter that can vote has done so, and alike: no better vote can come.
     pub fn is_unanimous(
         &self,
@@ -104,6 +110,11 @@ impl Tally {
             Some(held) => held.agrees_with(vote),
             None => is_gone(id),
         })
+    }
+
+    /// True if this server's vote is there.
+    pub fn has(&self, voter: ServerId) -> bool {
+        self.votes.contains_key(&voter)
     }
 
     /// True if the proposed leader itself says that it leads. A vote for `me` is confirmed by

@@ -95,6 +95,7 @@ mod progress;
 pub mod quorum;
 mod replica;
 mod role;
+mod standing;
 pub mod timers;
 pub mod wire;
 
@@ -104,3 +105,4 @@ pub use input::{Durable, Epochs, Input, Request};
 pub use membership::{Address, Member, Membership, MembershipError, PeerAddress};
 pub use output::{Bytes, LinkId, Output, Port, RoleKind};
 pub use replica::Replica;
+pub use standing::{Activity, Counts, Durations, Learners, Standing};

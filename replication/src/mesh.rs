@@ -162,12 +162,18 @@ impl Mesh {
                     let rest = bytes[len..].to_vec();
                     self.introduce(link, &message, rest, now, configured, out);
                 }
-                Err(_) => self.drop_link(link, out),
+                Err(error) => {
+                    tracing::warn!(?link, "election connection of a stranger closed: {error}");
+                    self.drop_link(link, out);
+                }
             }
         } else if let Some(Channel::Open { bytes, .. }) = self.channels.get_mut(&link) {
             bytes.extend_from_slice(received);
         }
-        if self.read_frames(link, &mut heard).is_err() {
+        if let Err(error) = self.read_frames(link, &mut heard) {
+            if let Some(Channel::Open { peer, .. }) = self.channels.get(&link) {
+                tracing::warn!(server = peer.0, "election connection closed: {error}");
+            }
             self.drop_link(link, out);
         }
         heard
@@ -238,19 +244,22 @@ impl Mesh {
         self.on_disconnected(link);
     }
 
-    /// A connection ended. It is opened again when there is something to say.
-    pub(crate) fn on_disconnected(&mut self, link: LinkId) {
+    /// A connection ended. It is opened again when there is something to say. The peer, if it was
+    /// connected until now: whether it can still be reached is not known.
+    pub(crate) fn on_disconnected(&mut self, link: LinkId) -> Option<ServerId> {
         match self.channels.remove(&link) {
             Some(Channel::Dialing { peer, .. }) => {
                 let slot = self.peers.entry(peer).or_default();
                 slot.dialing = slot.dialing.filter(|dialing| *dialing != link);
                 slot.unreachable = slot.seen && slot.open.is_none();
+                None
             }
             Some(Channel::Open { peer, .. }) => {
                 let slot = self.peers.entry(peer).or_default();
                 slot.open = slot.open.filter(|open| *open != link);
+                Some(peer).filter(|_| slot.open.is_none())
             }
-            Some(Channel::Stranger { .. }) | None => {}
+            Some(Channel::Stranger { .. }) | None => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The router: gives an input to where it belongs and collects the outputs. Everything that is
 //! judged is judged in the roles.
 
-use model::{Mono, Zxid};
+use model::{Mono, ServerId, Zxid};
 
 use crate::body::{Body, ReplicaConfig};
 use crate::input::{Durable, Input};
@@ -9,6 +9,7 @@ use crate::mesh::Heard;
 use crate::output::{LinkId, Output, Port, RoleKind};
 use crate::role::Role;
 use crate::role::looking::Looking;
+use crate::standing::{Activity, Counts, Standing};
 use crate::timers::Timer;
 
 /// One server's part in the ensemble.
@@ -60,6 +61,22 @@ impl Replica {
         match &self.mode {
             Mode::Standalone(standalone) => standalone.committed,
             Mode::Ensemble(ensemble) => ensemble.body.history.committed(),
+        }
+    }
+
+    /// What it is doing, for operators; none for an ensemble of one.
+    pub fn standing(&self) -> Option<Standing> {
+        match &self.mode {
+            Mode::Standalone(_) => None,
+            Mode::Ensemble(ensemble) => Some(ensemble.standing()),
+        }
+    }
+
+    /// What it has done, for operators.
+    pub fn counts(&self) -> Counts {
+        match &self.mode {
+            Mode::Standalone(_) => Counts::default(),
+            Mode::Ensemble(ensemble) => ensemble.body.counts,
         }
     }
 
@@ -132,9 +149,9 @@ impl Ensemble {
                     self.change(|role, body| role.on_heard(body, now, heard, out));
                 }
             }
-            Routed::Unreachable => {
+            Routed::Unreachable(lost) => {
                 self.body.watch_link_setup();
-                self.change(|role, body| role.on_unreachable(body, now, out));
+                self.change(|role, body| role.on_unreachable(body, lost, now, out));
             }
             Routed::Role(input) => {
                 self.change(|role, body| role.on_input(body, now, input, out));
@@ -148,6 +165,18 @@ impl Ensemble {
                 self.change(|role, body| role.on_timer(body, now, timer, out));
             }
         }
+    }
+
+    fn standing(&self) -> Standing {
+        let members = &self.body.config.members;
+        let (activity, learners) = match &self.role {
+            None | Some(Role::Looking(_)) => (Activity::Electing, None),
+            Some(Role::Discovering(_)) => (Activity::Discovering, None),
+            Some(Role::Synchronizing(_)) => (Activity::Synchronizing, None),
+            Some(Role::Following(_) | Role::Observing(_)) => (Activity::Broadcasting, None),
+            Some(Role::Leading(role)) => (role.activity(), Some(role.learners(members))),
+        };
+        Standing { activity, voters: members.quorum().voters().len(), learners }
     }
 
     fn change(&mut self, step: impl FnOnce(Role, &mut Body) -> Role) {
@@ -214,8 +243,7 @@ impl Ensemble {
                 Routed::Mesh(mesh.on_received(link, &bytes, now, configured, out))
             }
             Input::Disconnected { link } if mine(link) => {
-                mesh.on_disconnected(link);
-                Routed::Unreachable
+                Routed::Unreachable(mesh.on_disconnected(link))
             }
             other => Routed::Role(other),
         }
@@ -225,6 +253,7 @@ impl Ensemble {
 /// Where an input went.
 enum Routed {
     Mesh(Vec<Heard>),
-    Unreachable,
+    /// An election connection ended: this server was connected until now.
+    Unreachable(Option<ServerId>),
     Role(Input),
 }

@@ -158,10 +158,11 @@ pub enum ToShard {
         /// Text.
         text: Vec<u8>,
     },
-    /// The server can or cannot serve (has a quorum, is not recovering).
+    /// Whom the server serves from now on. Whoever it serves no longer, or in another way than
+    /// before, is to be closed.
     Serving {
-        /// It can.
-        serving: bool,
+        /// Whom.
+        service: Service,
         /// Whoever has seen this position has seen nothing that is not in the view, although the
         /// view may stand at an earlier one: an epoch begins without a transaction.
         upto: Zxid,
@@ -171,8 +172,22 @@ pub enum ToShard {
 impl ToShard {
     /// Serving or not, with no more claimed than the view shows.
     pub fn serving(serving: bool) -> ToShard {
-        ToShard::Serving { serving, upto: Zxid::ZERO }
+        let service = if serving { Service::Everybody } else { Service::Nobody };
+        ToShard::Serving { service, upto: Zxid::ZERO }
     }
+}
+
+/// Whom a server serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Service {
+    /// It has no quorum, or is recovering.
+    #[default]
+    Nobody,
+    /// It has no quorum, but clients that said in their connect request that reading is enough
+    /// may read (`client-protocol` 7.6).
+    Readers,
+    /// It works alone or is part of a quorum.
+    Everybody,
 }
 
 /// Why a connection is closed without a word.

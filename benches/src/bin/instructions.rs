@@ -167,6 +167,7 @@ fn core_config() -> CoreConfig {
     CoreConfig {
         server: ServerId(1),
         ensemble: None,
+        read_only_mode: false,
         shards: 1,
         tick_ms: 2000,
         session_timeout_ms_min: 4000,

@@ -1,5 +1,6 @@
 //! A learner finds its leader's epoch: connect, introduce, promise (`zab-wire` 2.2, 2.3).
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use model::{Epoch, Mono, ServerId, Zxid};
@@ -9,16 +10,18 @@ use crate::input::{Epochs, Input};
 use crate::output::{LinkId, Output, Port};
 use crate::role::looking::Looking;
 use crate::role::synchronizing::Synchronizing;
-use crate::role::{Broken, Role};
+use crate::role::{Broken, ENDED, OWN_WISH, Role, left};
 use crate::timers::Timer;
 use crate::wire::handshake::{LearnerCard, PROTOCOL_VERSION};
 use crate::wire::packet::{Packet, PacketBuffer};
 
-/// Attempts to connect to a leader before it is given up. ZooKeeper makes half as many; but a
-/// ZooKeeper leader opens its port up to 200 ms after others may know that it won.
-const ATTEMPTS: u32 = 10;
-/// Pause between two attempts.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Attempts to connect to a leader before it is given up, within about 1.2 s. ZooKeeper makes five
+/// in 0.5 s; but a ZooKeeper leader opens its port up to 200 ms after others may know that it won.
+const ATTEMPTS: u32 = 16;
+/// First pause between two attempts; each is twice as long as the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+/// Longest pause.
+const PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Getting in touch with the elected leader.
 #[derive(Debug)]
@@ -57,6 +60,7 @@ impl Discovering {
         let member = body.config.members.member(self.leader);
         let to = member.map(super::super::membership::Member::quorum_addresses).unwrap_or_default();
         if self.attempts == ATTEMPTS || to.is_empty() {
+            left(self.leader, "it cannot be reached");
             return Looking::enter(body, now, out);
         }
         self.attempts += 1;
@@ -75,7 +79,8 @@ impl Discovering {
         }
     }
 
-    fn give_up(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+    fn give_up(self, why: impl Display, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        left(self.leader, why);
         if let Some(link) = self.link() {
             out.push(Output::Close { link });
         }
@@ -97,10 +102,12 @@ impl Discovering {
             }
             Input::Disconnected { link } if self.stage == Stage::Dialing(link) => {
                 self.stage = Stage::Pausing;
-                body.timers.set(Timer::Redial, now + PAUSE);
+                let pause = PAUSE_MIN * (1 << self.attempts.min(8)) / 2;
+                body.timers.set(Timer::Redial, now + pause.min(PAUSE_MAX));
                 Role::Discovering(self)
             }
             Input::Disconnected { link } if self.link() == Some(link) => {
+                left(self.leader, ENDED);
                 Looking::enter(body, now, out)
             }
             Input::Received { link, bytes } if self.link() == Some(link) => {
@@ -125,7 +132,7 @@ impl Discovering {
                 out.push(Output::Close { link });
                 Role::Discovering(self)
             }
-            Input::Abdicate | Input::Distrust { .. } => self.give_up(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => self.give_up(OWN_WISH, body, now, out),
             Input::Tick
             | Input::Propose(_)
             | Input::Appended { .. }
@@ -151,7 +158,7 @@ impl Discovering {
     ) -> Role {
         match timer {
             Timer::Redial => self.dial(body, now, out),
-            Timer::Barrier => self.give_up(body, now, out),
+            Timer::Barrier => self.give_up("it named no epoch within initLimit", body, now, out),
             Timer::Notify
             | Timer::Finalize
             | Timer::ReadLimit
@@ -189,7 +196,12 @@ impl Discovering {
                 send(link, &Packet::AckEpoch { zxid: body.position(), epoch: -1 }, out);
                 Synchronizing::enter(self.leader, link, epoch, self.packets, body, now, out)
             }
-            Ok(_) | Err(_) => self.give_up(body, now, out),
+            Ok(epoch) => {
+                let promised = body.epochs.accepted;
+                let why = format!("its {epoch:?} is before {promised:?}, promised to another");
+                self.give_up(why, body, now, out)
+            }
+            Err(broken) => self.give_up(broken, body, now, out),
         }
     }
 

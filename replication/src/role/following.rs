@@ -1,6 +1,8 @@
 //! Following: log what the leader proposes, acknowledge what is durable, apply what is committed
 //! (`zab-wire` 3.1).
 
+use std::fmt::Display;
+
 use model::{Mono, Zxid};
 
 use crate::body::{Body, Gather, Plant};
@@ -8,7 +10,7 @@ use crate::input::Input;
 use crate::output::{Output, RoleKind};
 use crate::role::looking::Looking;
 use crate::role::uplink::Uplink;
-use crate::role::{Broken, Role};
+use crate::role::{Broken, ENDED, OWN_WISH, Role, SILENT, left};
 use crate::timers::Timer;
 use crate::wire::packet::Packet;
 
@@ -46,9 +48,12 @@ impl Following {
                 return self.read(body, now, out);
             }
             Input::Disconnected { link } if link == self.uplink.link => {
+                left(self.uplink.leader, ENDED);
                 return Looking::enter(body, now, out);
             }
-            Input::Abdicate | Input::Distrust { .. } => return self.give_up(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => {
+                return self.give_up(OWN_WISH, body, now, out);
+            }
             Input::Appended { .. } => {
                 self.acknowledge(body, out);
                 self.uplink.settle(body, out);
@@ -83,7 +88,7 @@ impl Following {
         out: &mut Vec<Output>,
     ) -> Role {
         match timer {
-            Timer::ReadLimit => self.give_up(body, now, out),
+            Timer::ReadLimit => self.give_up(SILENT, body, now, out),
             Timer::Notify
             | Timer::Finalize
             | Timer::Barrier
@@ -93,7 +98,14 @@ impl Following {
         }
     }
 
-    fn give_up(self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+    fn give_up(
+        self: Box<Self>,
+        why: impl Display,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        left(self.uplink.leader, why);
         out.push(Output::Close { link: self.uplink.link });
         Looking::enter(body, now, out)
     }
@@ -104,7 +116,7 @@ impl Following {
             match packets.next(body.config.data_bytes_max) {
                 Ok(None) => break Ok(()),
                 Ok(Some(packet)) => {
-                    if let Err(broken) = self.on_packet(&packet, out) {
+                    if let Err(broken) = self.on_packet(&packet, body, out) {
                         break Err(broken);
                     }
                 }
@@ -122,13 +134,19 @@ impl Following {
         self.uplink.settle(body, out);
         match result {
             Ok(()) => Role::Following(self),
-            Err(_) => self.give_up(body, now, out),
+            Err(broken) => self.give_up(broken, body, now, out),
         }
     }
 
-    fn on_packet(&mut self, packet: &Packet<'_>, out: &mut Vec<Output>) -> Result<(), Broken> {
+    fn on_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        body: &mut Body,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Broken> {
         match *packet {
             Packet::Proposal { zxid, entry } => {
+                body.counts.proposals_received += 1;
                 if zxid != self.uplink.after(self.last) {
                     return Err(Broken::Unexpected("gap in the proposals"));
                 }
@@ -137,6 +155,7 @@ impl Following {
                 Ok(())
             }
             Packet::Commit { zxid } | Packet::CommitAndActivate { zxid, .. } => {
+                body.counts.commits_received += 1;
                 if zxid <= self.uplink.agreed {
                     return Ok(());
                 }

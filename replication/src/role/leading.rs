@@ -7,16 +7,20 @@
 //! proposals that overtake the one of NEWLEADER are tolerated (F-09).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Display;
 
 use model::{Batch, Epoch, Mono, ServerId, Zxid};
+use tracing::{info, warn};
 
 use crate::body::{Body, Plant, send};
 use crate::history::SyncPlan;
 use crate::input::{Epochs, Input, Request};
+use crate::membership::Membership;
 use crate::output::{LinkId, Output, Port, RoleKind};
 use crate::progress::{Progress, Stage};
 use crate::role::looking::Looking;
-use crate::role::{Broken, Role};
+use crate::role::{Broken, ENDED, OWN_WISH, Role};
+use crate::standing::{Activity, Learners};
 use crate::timers::Timer;
 use crate::wire::handshake::LearnerCard;
 use crate::wire::packet::{Packet, leader_info};
@@ -105,6 +109,34 @@ impl Leading {
         Role::Leading(role)
     }
 
+    /// How far this leadership is.
+    pub(crate) fn activity(&self) -> Activity {
+        match self.phase {
+            Phase::ChoosingEpoch
+            | Phase::SavingPromise
+            | Phase::CollectingPromises
+            | Phase::SavingEpoch => Activity::Discovering,
+            Phase::Synchronizing => Activity::Synchronizing,
+            Phase::Broadcasting => Activity::Broadcasting,
+        }
+    }
+
+    /// Who learns from this server.
+    pub(crate) fn learners(&self, members: &Membership) -> Learners {
+        let mut all = Learners { connected: self.learners.len(), ..Learners::default() };
+        for progress in self.learners.values().filter(|p| p.stage == Stage::Active) {
+            let votes = progress.server.is_some_and(|id| members.is_voter(id));
+            if progress.observer {
+                all.observers += 1;
+            } else {
+                all.followers += 1;
+                all.without_vote += usize::from(!votes);
+            }
+        }
+        all.syncs = self.syncs.len();
+        all
+    }
+
     pub(crate) fn on_input(
         mut self: Box<Self>,
         body: &mut Body,
@@ -122,7 +154,7 @@ impl Leading {
             Input::Received { link, bytes } => {
                 self.on_received(link, &bytes, body, now, out);
             }
-            Input::Disconnected { link } => self.forget(link, out),
+            Input::Disconnected { link } => self.forget(link, ENDED, out),
             Input::EpochsSaved(_) if body.saving.is_none() => match self.phase {
                 Phase::SavingPromise => self.announce_epoch(body, now, out),
                 Phase::SavingEpoch => self.synchronize(body, now, out),
@@ -138,7 +170,7 @@ impl Leading {
             }
             Input::Propose(batch) => {
                 if !self.propose(batch, body, now, out) {
-                    return self.leave(body, now, out);
+                    return self.leave("the epoch is used up", body, now, out);
                 }
             }
             Input::Appended { .. } => self.commit(body, out),
@@ -154,7 +186,9 @@ impl Leading {
                     send(learner, &Packet::Revalidate(answer), out);
                 }
             }
-            Input::Abdicate | Input::Distrust { .. } => return self.leave(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => {
+                return self.leave(OWN_WISH, body, now, out);
+            }
             Input::Tick
             | Input::EpochsSaved(_)
             | Input::Truncated { .. }
@@ -174,12 +208,15 @@ impl Leading {
         out: &mut Vec<Output>,
     ) -> Role {
         match timer {
-            Timer::Barrier => self.leave(body, now, out),
+            Timer::Barrier => {
+                let why = format!("no quorum within initLimit for {:?}", self.phase);
+                self.leave(why, body, now, out)
+            }
             Timer::HalfTick => {
                 if self.half_tick(body, now, out) {
                     Role::Leading(self)
                 } else {
-                    self.leave(body, now, out)
+                    self.leave("no quorum is connected any more", body, now, out)
                 }
             }
             Timer::Notify
@@ -192,7 +229,14 @@ impl Leading {
 
     /// Leadership is over: nothing may come from it any more.
     #[allow(clippy::boxed_local)]
-    fn leave(self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+    fn leave(
+        self: Box<Self>,
+        why: impl Display,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        warn!(epoch = ?self.epoch, "leadership ends: {why}");
         for link in self.learners.into_keys() {
             out.push(Output::Close { link });
         }
@@ -230,7 +274,7 @@ impl Leading {
         match (result, self.learners.get_mut(&link)) {
             (Ok(()), Some(progress)) => progress.packets = packets,
             (Ok(()), None) => {}
-            (Err(_), _) => self.drop_learner(link, out),
+            (Err(broken), _) => self.drop_learner(link, broken, out),
         }
         // Acknowledgements come in runs: one look at the quorum serves the whole run.
         self.commit(body, out);
@@ -307,15 +351,17 @@ impl Leading {
         }
     }
 
-    fn drop_learner(&mut self, link: LinkId, out: &mut Vec<Output>) {
+    fn drop_learner(&mut self, link: LinkId, why: impl Display, out: &mut Vec<Output>) {
         out.push(Output::Close { link });
-        self.forget(link, out);
+        self.forget(link, why, out);
     }
 
     /// A learner's connection is gone. What it acknowledged there counts no longer, because it may
     /// be told to truncate when it comes back.
-    fn forget(&mut self, link: LinkId, out: &mut Vec<Output>) {
+    fn forget(&mut self, link: LinkId, why: impl Display, out: &mut Vec<Output>) {
         let Some(progress) = self.learners.remove(&link) else { return };
+        let server = progress.server.map(|id| id.0);
+        warn!(server, stage = ?progress.stage, "learner lost: {why}");
         if let Some(server) = progress.server {
             self.acked.remove(&server);
         }
@@ -341,7 +387,7 @@ impl Leading {
         let server = u8::try_from(info.server).ok().map(ServerId);
         let same = |(_, old): &(&LinkId, &Progress)| old.server.is_some() && old.server == server;
         if let Some(older) = self.learners.iter().find(same).map(|(link, _)| *link) {
-            self.drop_learner(older, out);
+            self.drop_learner(older, "it has connected again", out);
         }
         let Some(progress) = self.learners.get_mut(&link) else { return Ok(()) };
         progress.server = server;
@@ -448,11 +494,12 @@ impl Leading {
     }
 
     /// Brings a learner to what is agreed, and asks it to acknowledge that.
-    fn send_history(&mut self, link: LinkId, body: &Body, now: Mono, out: &mut Vec<Output>) {
+    fn send_history(&mut self, link: LinkId, body: &mut Body, now: Mono, out: &mut Vec<Output>) {
         let Some(progress) = self.learners.get_mut(&link) else { return };
         progress.stage = Stage::Syncing;
         progress.deadline = Some(now + body.init_limit());
         progress.sent = self.agreed;
+        let server = progress.server.map(|id| id.0);
         let epoch_start = Zxid::new(self.epoch, 0);
         let last = match self.phase {
             Phase::Broadcasting => self.agreed.max(epoch_start),
@@ -461,10 +508,14 @@ impl Leading {
         let force = body.config.force_snapshot;
         let after = match body.history.plan(progress.position, self.agreed, last, force) {
             SyncPlan::Diff { announce, after } => {
+                body.counts.diffs_sent += 1;
+                info!(server, position = ?progress.position, ?after, upto = ?announce, "DIFF");
                 send(link, &Packet::Diff { zxid: announce }, out);
                 after
             }
             SyncPlan::Trunc { to } => {
+                body.counts.diffs_sent += 1;
+                info!(server, position = ?progress.position, ?to, upto = ?last, "TRUNC");
                 send(link, &Packet::Trunc { zxid: to }, out);
                 to
             }
@@ -473,6 +524,8 @@ impl Leading {
                     Phase::Broadcasting => body.history.committed_batch(),
                     _ => self.agreed,
                 };
+                body.counts.snapshots_sent += 1;
+                info!(server, position = ?progress.position, ?at, upto = ?last, "SNAP");
                 send(link, &Packet::Snap { zxid: at }, out);
                 progress.deadline = None;
                 out.push(Output::SendSnapshot { link, at });
@@ -541,7 +594,7 @@ impl Leading {
     fn activate(&mut self, link: LinkId, body: &Body, now: Mono, out: &mut Vec<Output>) {
         let Some(progress) = self.learners.get_mut(&link) else { return };
         if !body.history.reaches_back_to(progress.sent) {
-            return self.drop_learner(link, out);
+            return self.drop_learner(link, "what it lacks is not in memory any more", out);
         }
         let epoch_start = Zxid::new(self.epoch, 0);
         progress.stage = Stage::Active;
@@ -641,7 +694,7 @@ impl Leading {
         let sync_limit = body.sync_limit();
         let late = self.learners.iter().filter(|(_, p)| p.is_late(now, sync_limit));
         for link in late.map(|(link, _)| *link).collect::<Vec<_>>() {
-            self.drop_learner(link, out);
+            self.drop_learner(link, "it is late", out);
         }
         if self.phase == Phase::Broadcasting && self.full_tick {
             let connected = |id| self.learners.values().any(|p| p.server == Some(id));
@@ -691,7 +744,6 @@ mod tests {
     use super::*;
     use crate::body::ReplicaConfig;
     use crate::input::Durable;
-    use crate::membership::Membership;
 
     /// The last zxid of an epoch is never used: leadership ends before (`zab-wire` F-21).
     #[test]

@@ -40,6 +40,8 @@ impl Looking {
     /// Starts to search. The caller has ended what it did before.
     pub(crate) fn enter(body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
         body.timers.stop_role();
+        body.counts.searches += 1;
+        body.searching_since = now;
         body.announce(RoleKind::Looking, out);
         Looking { ballot: None }.start(body, now, out)
     }
@@ -137,7 +139,7 @@ impl Looking {
             }
             Timer::Finalize if ballot.finalizing => {
                 let vote = ballot.proposal;
-                finish(vote, body, now, out)
+                finish(vote, &ballot.received.supporters(&vote), body, now, out)
             }
             Timer::Finalize
             | Timer::Barrier
@@ -148,8 +150,24 @@ impl Looking {
         }
     }
 
-    /// A peer cannot be reached; perhaps it was the last one to wait for.
-    pub(crate) fn on_unreachable(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+    /// A peer cannot be reached; perhaps it was the last one to wait for. One that is
+    /// waited for and whose connection has just ended is told the vote again: that finds out
+    /// whether it is there at all.
+    pub(crate) fn on_unreachable(
+        self,
+        body: &mut Body,
+        lost: Option<ServerId>,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        if let (Some(ballot), Some(lost)) = (&self.ballot, lost)
+            && ballot.finalizing
+            && body.config.members.is_voter(lost)
+            && !ballot.received.has(lost)
+        {
+            let proposal = ballot.proposal;
+            body.notify(lost, &proposal, now, out);
+        }
         match self.ballot {
             Some(ballot) if ballot.finalizing => ballot.weigh(body, now, out),
             Some(_) | None => Role::Looking(self),
@@ -184,7 +202,7 @@ impl Looking {
             }
             PeerState::Following | PeerState::Leading => {
                 match ballot.on_settled(body, from, vote) {
-                    Some(vote) => finish(vote, body, now, out),
+                    Some(by) => finish(vote, &by, body, now, out),
                     None => Role::Looking(Looking { ballot: Some(ballot) }),
                 }
             }
@@ -237,8 +255,8 @@ impl Ballot {
         self.received.record(from, Vote { version: 0, ..vote });
     }
 
-    /// A vote of a server that has a leader; the leader, if it can be joined.
-    fn on_settled(&mut self, body: &mut Body, from: ServerId, vote: Vote) -> Option<Vote> {
+    /// A vote of a server that has a leader; who agrees with it, if that leader can be joined.
+    fn on_settled(&mut self, body: &mut Body, from: ServerId, vote: Vote) -> Option<Vec<ServerId>> {
         let quorum = body.config.members.quorum();
         let me = body.me();
         if vote.round == body.clock {
@@ -246,7 +264,7 @@ impl Ballot {
             if self.received.elects(&vote, quorum)
                 && self.received.leader_confirms(&vote, me, body.clock)
             {
-                return Some(vote);
+                return Some(self.received.supporters(&vote));
             }
         }
         self.outside.record(from, vote);
@@ -254,7 +272,7 @@ impl Ballot {
             && self.outside.leader_confirms(&vote, me, body.clock);
         joins.then(|| {
             body.clock = vote.round;
-            vote
+            self.outside.supporters(&vote)
         })
     }
 
@@ -270,7 +288,7 @@ impl Ballot {
             let is_gone = |id| body.mesh.is_unreachable(id);
             if self.received.is_unanimous(&self.proposal, quorum, is_gone) {
                 let vote = self.proposal;
-                return finish(vote, body, now, out);
+                return finish(vote, &self.received.supporters(&vote), body, now, out);
             }
             if !self.finalizing {
                 self.finalizing = true;
@@ -297,10 +315,27 @@ pub(crate) fn tell(body: &mut Body, now: Mono, heard: &Heard, out: &mut Vec<Outp
     }
 }
 
-/// The election is over.
-fn finish(winner: Vote, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+/// The election is over; these have voted for the winner.
+fn finish(
+    winner: Vote,
+    voters: &[ServerId],
+    body: &mut Body,
+    now: Mono,
+    out: &mut Vec<Output>,
+) -> Role {
     body.timers.stop_role();
+    let took = now.since(body.searching_since);
+    body.counts.elections.add(took);
     let leader = winner.candidate().expect("only voters win");
+    tracing::info!(
+        leader = leader.0,
+        voters = ?voters.iter().map(|id| id.0).collect::<Vec<_>>(),
+        round = body.clock,
+        epoch = winner.peer_epoch,
+        zxid = ?winner.zxid,
+        took_ms = took.as_millis() as u64,
+        "election ended"
+    );
     let state = if leader == body.me() {
         PeerState::Leading
     } else if body.config.members.is_observer(body.me()) {

@@ -17,7 +17,9 @@ pub(crate) mod observing;
 pub(crate) mod synchronizing;
 pub(crate) mod uplink;
 
-use model::Mono;
+use std::fmt::Display;
+
+use model::{Mono, ServerId};
 
 use crate::body::Body;
 use crate::input::Input;
@@ -45,19 +47,27 @@ pub(crate) enum Role {
 }
 
 /// Why a peer cannot be talked to any longer.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(crate) enum Broken {
     /// Bytes that mean nothing.
-    Wire(WireError),
+    #[error("bytes that cannot be understood: {0}")]
+    Wire(#[from] WireError),
     /// A packet that must not come now, with what was wrong.
+    #[error("{0}")]
     Unexpected(&'static str),
 }
 
-impl From<WireError> for Broken {
-    fn from(error: WireError) -> Broken {
-        Broken::Wire(error)
-    }
+/// Says why a leader is followed no longer.
+pub(crate) fn left(leader: ServerId, why: impl Display) {
+    tracing::warn!(leader = leader.0, "leaving the leader: {why}");
 }
+
+/// Why a leader is left that closed the connection, or whose connection broke.
+pub(crate) const ENDED: &str = "its connection ended";
+/// Why a leader is left that says nothing any more.
+pub(crate) const SILENT: &str = "it was silent for too long";
+/// Why a leader is left, or leadership, although the ensemble gives no reason.
+pub(crate) const OWN_WISH: &str = "this server asks for it";
 
 impl Role {
     pub(crate) fn on_input(
@@ -94,10 +104,16 @@ impl Role {
         }
     }
 
-    /// An election connection ended or could not be established.
-    pub(crate) fn on_unreachable(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+    /// An election connection ended (that with `lost`) or could not be established.
+    pub(crate) fn on_unreachable(
+        self,
+        body: &mut Body,
+        lost: Option<ServerId>,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
         match self {
-            Role::Looking(role) => role.on_unreachable(body, now, out),
+            Role::Looking(role) => role.on_unreachable(body, lost, now, out),
             role @ (Role::Discovering(_)
             | Role::Synchronizing(_)
             | Role::Following(_)

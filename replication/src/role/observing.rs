@@ -1,5 +1,7 @@
 //! Observing: log and apply what is committed, acknowledge nothing (`zab-wire` 3.8).
 
+use std::fmt::Display;
+
 use model::{Mono, Zxid};
 
 use crate::body::{Body, Gather};
@@ -7,7 +9,7 @@ use crate::input::Input;
 use crate::output::{Output, RoleKind};
 use crate::role::looking::Looking;
 use crate::role::uplink::Uplink;
-use crate::role::{Broken, Role};
+use crate::role::{Broken, ENDED, OWN_WISH, Role, SILENT, left};
 use crate::timers::Timer;
 use crate::wire::packet::Packet;
 
@@ -40,9 +42,12 @@ impl Observing {
                 return self.read(body, now, out);
             }
             Input::Disconnected { link } if link == self.uplink.link => {
+                left(self.uplink.leader, ENDED);
                 return Looking::enter(body, now, out);
             }
-            Input::Abdicate | Input::Distrust { .. } => return self.give_up(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => {
+                return self.give_up(OWN_WISH, body, now, out);
+            }
             Input::Appended { .. } => self.uplink.settle(body, out),
             Input::Forward(request) => self.uplink.forward(&request, out),
             Input::Revalidate { session, timeout_ms } => {
@@ -74,7 +79,7 @@ impl Observing {
         out: &mut Vec<Output>,
     ) -> Role {
         match timer {
-            Timer::ReadLimit => self.give_up(body, now, out),
+            Timer::ReadLimit => self.give_up(SILENT, body, now, out),
             Timer::Notify
             | Timer::Finalize
             | Timer::Barrier
@@ -84,7 +89,14 @@ impl Observing {
         }
     }
 
-    fn give_up(self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+    fn give_up(
+        self: Box<Self>,
+        why: impl Display,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        left(self.uplink.leader, why);
         out.push(Output::Close { link: self.uplink.link });
         Looking::enter(body, now, out)
     }
@@ -95,7 +107,7 @@ impl Observing {
             match packets.next(body.config.data_bytes_max) {
                 Ok(None) => break Ok(()),
                 Ok(Some(packet)) => {
-                    if let Err(broken) = self.on_packet(&packet, out) {
+                    if let Err(broken) = self.on_packet(&packet, body, out) {
                         break Err(broken);
                     }
                 }
@@ -109,13 +121,19 @@ impl Observing {
         self.uplink.settle(body, out);
         match result {
             Ok(()) => Role::Observing(self),
-            Err(_) => self.give_up(body, now, out),
+            Err(broken) => self.give_up(broken, body, now, out),
         }
     }
 
-    fn on_packet(&mut self, packet: &Packet<'_>, out: &mut Vec<Output>) -> Result<(), Broken> {
+    fn on_packet(
+        &mut self,
+        packet: &Packet<'_>,
+        body: &mut Body,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Broken> {
         match *packet {
             Packet::Inform { zxid, entry } | Packet::InformAndActivate { zxid, entry, .. } => {
+                body.counts.commits_received += 1;
                 if zxid != self.uplink.after(self.last) {
                     return Err(Broken::Unexpected("gap in the entries"));
                 }

@@ -5,8 +5,10 @@
 //! gets a quorum.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 
 use model::{Epoch, Mono, ServerId, Zxid};
+use tracing::info;
 
 use crate::body::{Body, Gather, Plant, send};
 use crate::input::{Epochs, Input};
@@ -15,7 +17,7 @@ use crate::role::following::Following;
 use crate::role::looking::Looking;
 use crate::role::observing::Observing;
 use crate::role::uplink::Uplink;
-use crate::role::{Broken, Role};
+use crate::role::{Broken, ENDED, OWN_WISH, Role, SILENT, left};
 use crate::timers::Timer;
 use crate::wire::packet::{Packet, PacketBuffer};
 use crate::wire::snapshot::SnapshotScanner;
@@ -118,7 +120,7 @@ impl Synchronizing {
         match input {
             Input::Received { link, bytes } if link == self.link => {
                 if self.packets.rest().len() + bytes.len() > WAITING_BYTES_MAX {
-                    return self.give_up(body, now, out);
+                    return self.give_up("too much waits for the own disk", body, now, out);
                 }
                 self.packets.push(&bytes);
                 let limit = match self.step {
@@ -132,7 +134,10 @@ impl Synchronizing {
                 body.timers.set(Timer::ReadLimit, now + limit);
                 self.read(body, now, out)
             }
-            Input::Disconnected { link } if link == self.link => self.leave(body, now, out),
+            Input::Disconnected { link } if link == self.link => {
+                left(self.leader, ENDED);
+                self.leave(body, now, out)
+            }
             Input::Truncated { end } => match self.step {
                 Step::Truncating { to } if end == to => {
                     self.step = Step::Reading;
@@ -141,7 +146,8 @@ impl Synchronizing {
                 Step::Truncating { .. } => {
                     // The log did not contain the entry: nothing of it can be relied upon.
                     body.trusted = false;
-                    self.give_up(body, now, out)
+                    let why = "the own log lacks the entry to be truncated to";
+                    self.give_up(why, body, now, out)
                 }
                 Step::Reading
                 | Step::Installing
@@ -161,7 +167,7 @@ impl Synchronizing {
                 self.acknowledge(body, now, out);
                 self.read(body, now, out)
             }
-            Input::Abdicate | Input::Distrust { .. } => self.give_up(body, now, out),
+            Input::Abdicate | Input::Distrust { .. } => self.give_up(OWN_WISH, body, now, out),
             Input::Connected { link } | Input::Accepted { link, .. } => {
                 out.push(Output::Close { link });
                 Role::Synchronizing(self)
@@ -190,7 +196,7 @@ impl Synchronizing {
         out: &mut Vec<Output>,
     ) -> Role {
         match timer {
-            Timer::ReadLimit => self.give_up(body, now, out),
+            Timer::ReadLimit => self.give_up(SILENT, body, now, out),
             Timer::Notify
             | Timer::Finalize
             | Timer::Barrier
@@ -200,7 +206,14 @@ impl Synchronizing {
         }
     }
 
-    fn give_up(self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+    fn give_up(
+        self: Box<Self>,
+        why: impl Display,
+        body: &mut Body,
+        now: Mono,
+        out: &mut Vec<Output>,
+    ) -> Role {
+        left(self.leader, why);
         out.push(Output::Close { link: self.link });
         self.leave(body, now, out)
     }
@@ -228,7 +241,7 @@ impl Synchronizing {
                 Role::Synchronizing(self)
             }
             Ok(true) => self.activate(body, now, out),
-            Err(_) => self.give_up(body, now, out),
+            Err(broken) => self.give_up(broken, body, now, out),
         }
     }
 
@@ -277,11 +290,13 @@ impl Synchronizing {
     ) -> Result<bool, Broken> {
         let undecided = matches!(self.source, Source::Undecided);
         match packet {
-            Packet::Diff { .. } if undecided => {
+            Packet::Diff { zxid } if undecided => {
+                info!(leader = self.leader.0, own = ?body.history.appended(), upto = ?zxid, "DIFF");
                 self.source = Source::Log;
                 self.last = Some(body.history.appended());
             }
             Packet::Trunc { zxid } if undecided => {
+                info!(leader = self.leader.0, own = ?body.history.appended(), to = ?zxid, "TRUNC");
                 self.source = Source::Log;
                 self.last = Some(zxid);
                 if zxid > body.history.appended() {
@@ -294,6 +309,7 @@ impl Synchronizing {
                 }
             }
             Packet::Snap { zxid } if undecided => {
+                info!(leader = self.leader.0, own = ?body.history.appended(), at = ?zxid, "SNAP");
                 let scanner = SnapshotScanner::new(body.config.data_bytes_max);
                 self.source = Source::Stream { scanner, at: zxid };
                 out.push(Output::SnapshotBegin { at: zxid });
@@ -433,7 +449,7 @@ impl Synchronizing {
     /// The leader is established and this server is part of it.
     fn activate(mut self: Box<Self>, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
         let Step::Acknowledged { at } = self.step else {
-            return self.give_up(body, now, out);
+            return self.give_up("UPTODATE before the history", body, now, out);
         };
         if at < body.history.committed() {
             let committed = body.history.committed();
@@ -442,7 +458,7 @@ impl Synchronizing {
                 self.epoch
             );
             out.push(Output::Halt(lost));
-            return self.give_up(body, now, out);
+            return self.give_up("it lacks committed entries", body, now, out);
         }
         send(self.link, &Packet::Ack { zxid: Zxid::new(self.epoch, 0) }, out);
         body.vote.peer_epoch = i64::from(self.epoch.0);

@@ -137,7 +137,7 @@ fn version_lines(facts: &CoreFacts<'_>) -> String {
 fn summary_lines(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
     let latency = latency(reports);
     let sum = |of: fn(&ShardReport) -> u64| reports.iter().map(of).sum::<u64>();
-    format!(
+    let mut text = format!(
         "Latency min/avg/max: {}/{}/{}\n\
          Received: {}\n\
          Sent: {}\n\
@@ -156,7 +156,12 @@ fn summary_lines(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
         facts.state.zxid(),
         role_name(facts.role),
         facts.state.node_count(),
-    )
+    );
+    if let (RoleKind::Leading(_), Some(ensemble)) = (facts.role, &facts.ensemble) {
+        let (last, min, max) = ensemble.proposal_bytes.shown();
+        let _ = writeln!(text, "Proposal sizes last/min/max: {last}/{min}/{max}");
+    }
+    text
 }
 
 fn srvr(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {

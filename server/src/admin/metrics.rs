@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::CoreFacts;
+use replication::{Activity, Durations, Learners, RoleKind};
+
 use super::four_letter::{decimal, role_name};
+use super::{CoreFacts, EnsembleFacts};
 use crate::link::ShardReport;
 
 /// Count, sum and extremes of a series of numbers.
@@ -27,6 +29,31 @@ impl Summary {
 
     fn average(&self) -> f64 {
         self.sum as f64 / self.count.max(1) as f64
+    }
+}
+
+impl From<Durations> for Summary {
+    fn from(durations: Durations) -> Summary {
+        let Durations { count, sum_ms, min_ms, max_ms } = durations;
+        Summary { count, sum: sum_ms, min: min_ms, max: max_ms }
+    }
+}
+
+/// Last, least and greatest of a series of sizes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Sizes(Option<(u64, u64, u64)>);
+
+impl Sizes {
+    /// Adds a size.
+    pub fn record(&mut self, size: u64) {
+        let (_, min, max) = self.0.unwrap_or((size, size, size));
+        self.0 = Some((size, min.min(size), max.max(size)));
+    }
+
+    /// Last, least and greatest; -1 before the first.
+    pub(super) fn shown(self) -> (i64, i64, i64) {
+        let shown = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+        self.0.map_or((-1, -1, -1), |(last, min, max)| (shown(last), shown(min), shown(max)))
     }
 }
 
@@ -70,6 +97,11 @@ pub fn monitor(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
     };
     line("version", &facts.version_text);
     line("server_state", &role_name(facts.role));
+    if let Some(ensemble) = &facts.ensemble {
+        for (key, value) in ensemble_lines(facts.role, ensemble) {
+            line(key, &value);
+        }
+    }
     line("avg_latency", &decimal(latency.average()));
     line("max_latency", &latency.max);
     line("min_latency", &latency.min);
@@ -83,8 +115,8 @@ pub fn monitor(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
     line("ephemerals_count", &tables.ephemeral_count);
     line("approximate_data_size", &facts.state.data_bytes());
     line("global_sessions", &facts.session_count);
-    // There are no local sessions, no TLS and no connection throttle.
-    line("local_sessions", &0);
+    line("local_sessions", &facts.local_sessions);
+    // There is no TLS and no connection throttle.
     line("outstanding_tls_handshake", &0);
     line("connection_drop_probability", &"0.0");
     line("open_file_descriptor_count", &facts.host.open_fds);
@@ -126,6 +158,45 @@ pub fn monitor(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
         line(&format!("sum_{name}"), &summary.sum);
     }
     text
+}
+
+/// What a member of an ensemble adds.
+pub(super) fn ensemble_lines(role: RoleKind, facts: &EnsembleFacts) -> Vec<(&'static str, String)> {
+    let EnsembleFacts { standing, leading_ms, proposal_bytes } = facts;
+    let doing = match role {
+        RoleKind::Looking | RoleKind::Standalone => "looking",
+        RoleKind::Leading(_) => "leading",
+        RoleKind::Following(..) => "following",
+        RoleKind::Observing(..) => "observing",
+    };
+    let state = match standing.activity {
+        Activity::Electing => doing.to_owned(),
+        Activity::Discovering => format!("{doing} - discovery"),
+        Activity::Synchronizing => format!("{doing} - synchronization"),
+        Activity::Broadcasting => format!("{doing} - broadcast"),
+    };
+    let mut lines = vec![("peer_state", state), ("quorum_size", standing.voters.to_string())];
+    if let (Some(learners), Some(ms)) = (&standing.learners, leading_ms) {
+        let Learners { connected, followers, without_vote, observers, syncs } = learners;
+        let (last, min, max) = proposal_bytes.shown();
+        lines.extend([
+            ("learners", connected.to_string()),
+            // Its name before 3.5, which dashboards still ask for.
+            ("followers", connected.to_string()),
+            ("synced_followers", followers.to_string()),
+            ("synced_non_voting_followers", without_vote.to_string()),
+            ("synced_observers", observers.to_string()),
+            ("pending_syncs", syncs.to_string()),
+            ("leader_uptime", ms.to_string()),
+            ("last_proposal_size", last.to_string()),
+            ("min_proposal_size", min.to_string()),
+            ("max_proposal_size", max.to_string()),
+        ]);
+    } else if matches!(role, RoleKind::Following(..)) {
+        // Observers learn from the leader only.
+        lines.push(("synced_observers", "0".to_owned()));
+    }
+    lines
 }
 
 /// Joins the shards' (min, sum, max, count).

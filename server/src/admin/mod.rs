@@ -7,7 +7,7 @@ pub mod metrics;
 
 use engine::Version;
 use model::{SessionId, Zxid};
-use replication::RoleKind;
+use replication::{RoleKind, Standing};
 
 /// What only the machine knows; refreshed about once a second.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,6 +33,17 @@ pub struct SessionSet {
     pub sessions: Vec<SessionId>,
 }
 
+/// A member's part in its ensemble.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct EnsembleFacts {
+    /// What its replica is doing.
+    pub standing: Standing,
+    /// How long it has been leading, ms; none if it does not.
+    pub leading_ms: Option<u64>,
+    /// Bytes of the transactions that it has proposed.
+    pub proposal_bytes: metrics::Sizes,
+}
+
 /// The core's part of an answer.
 pub struct CoreFacts<'a> {
     /// Version line, after `Zookeeper version: `.
@@ -49,6 +60,10 @@ pub struct CoreFacts<'a> {
     pub session_sets: Vec<SessionSet>,
     /// Live sessions.
     pub session_count: u64,
+    /// Sessions that only this server knows.
+    pub local_sessions: u64,
+    /// What only a member of an ensemble can tell.
+    pub ensemble: Option<EnsembleFacts>,
     /// Digests by zxid, oldest first.
     pub digests: &'a [(Zxid, u64)],
     /// What the machine knows.

@@ -94,7 +94,6 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("portUnification", Missing("servers do not speak TLS to each other yet")),
     ("quorum.", PEERS),
     ("quorumCnxnTimeoutMs", Inside("an election connection has syncLimit ticks to say who it is")),
-    ("readonlymode.enabled", Missing("a server without a quorum does not serve reads yet")),
     ("request_", REQUESTS),
     ("request_throttler.shutdownTimeout", REQUESTS),
     ("requireKerberosConfig", KERBEROS),

@@ -109,6 +109,8 @@ pub struct Resolved {
     pub ensemble: Option<ReplicaConfig>,
     /// Where it listens for them; None: it stands alone.
     pub peer_listen: Option<PeerListen>,
+    /// Readers are served without a quorum.
+    pub read_only_mode: bool,
     /// Shards; None: by the machine's cores.
     pub shards: Option<usize>,
     /// The core has an executor of its own.
@@ -306,6 +308,7 @@ impl Resolver<'_> {
             connections_max: self.within("maxCnxns", cfg.max_cnxns, limit, 0) as u32,
             frame_bytes_max: frame,
             words: self.words(),
+            read_only_mode: self.read_only_mode(),
             super_digest: cfg.super_digest.clone().map(String::into_bytes),
             outstanding_max: cfg.outstanding_max.map(|wanted| {
                 let bounds = [1, limit[1]];
@@ -507,6 +510,16 @@ impl Resolver<'_> {
             }
         }
         settings
+    }
+
+    fn read_only_mode(&mut self) -> bool {
+        let enabled = self.cfg.read_only_mode == Some(true);
+        if enabled {
+            let text = "readonlymode.enabled: obeyed here, though ZooKeeper ignores it in this \
+                        file and takes the property of the JVM";
+            self.notice(false, text);
+        }
+        enabled
     }
 
     fn words(&mut self) -> Option<Vec<[u8; 4]>> {

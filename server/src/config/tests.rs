@@ -373,3 +373,12 @@ fn conf_of_a_member_shows_the_ensemble() {
         server.3=c:2883:3883:observer;0.0.0.0:2183\nversion=0\n";
     assert!(text.ends_with(expect), "{text}");
 }
+
+#[test]
+fn readers_are_served_only_when_asked_for() {
+    assert!(!with("").read_only_mode);
+    assert!(!with("readonlymode.enabled=false").read_only_mode);
+    for key in ["readonlymode.enabled", "zookeeper.readonlymode.enabled"] {
+        assert!(with(&format!("{key}=true")).read_only_mode);
+    }
+}

@@ -69,6 +69,8 @@ pub struct ZooCfg {
     pub skip_acl: Option<bool>,
     /// `reconfigEnabled`
     pub reconfig: Option<bool>,
+    /// `readonlymode.enabled`
+    pub read_only_mode: Option<bool>,
     /// `standaloneEnabled`
     pub standalone: Option<bool>,
     /// `authProvider.*`: class names
@@ -231,6 +233,7 @@ impl ZooCfg {
             enforce_quota: reader.lenient_bool("enforceQuota"),
             skip_acl: reader.text("skipACL").map(|text| text == "yes"),
             reconfig: reader.strict_bool("reconfigEnabled"),
+            read_only_mode: reader.lenient_bool("readonlymode.enabled"),
             standalone: reader.strict_bool("standaloneEnabled"),
             auth_providers: Vec::new(),
             snap_count: reader.number("snapCount"),

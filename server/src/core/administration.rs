@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 
 use engine::disk::{DiskOp, DiskToken};
 use model::{Mono, Now, Zxid};
+use replication::Counts;
 
 use super::queries::Complete;
 use super::{Core, CoreOutputs};
 use crate::admin::four_letter::{self, NOT_SERVING, Word};
 use crate::admin::metrics::{CoreMetrics, Summary};
-use crate::admin::{CoreFacts, HostFacts, SessionSet};
+use crate::admin::{CoreFacts, EnsembleFacts, HostFacts, SessionSet};
 use crate::link::{ConnId, Query, ShardId, ShardReport, ToShard};
 
 /// Zxids between two digests kept, and digests kept (`hash`).
@@ -24,8 +25,16 @@ pub(super) struct Observed {
     /// Log writes in flight and when they were ordered.
     writes: VecDeque<(DiskToken, Mono)>,
     write_ms: Summary,
+    /// Entries of a leader after which the state here was not the leader's.
+    pub(super) digest_mismatches: u64,
+    /// Sessions that clients of this server wanted to have again.
+    pub(super) reattaches: u64,
+    /// Sessions that learners asked this leader about.
+    pub(super) revalidations: u64,
     /// Transactions (proposed, committed) when the counters were last reset.
     base: (u64, u64),
+    /// What the replica had done then.
+    replica_base: Counts,
     /// Connections rejected then.
     rejected_base: u64,
 }
@@ -79,7 +88,7 @@ impl DigestHistory {
 impl Core {
     pub(super) fn on_query(&mut self, now: Now, query: &Query, out: &mut CoreOutputs) {
         let conn = query.conn;
-        let serving = self.pipeline.is_serving();
+        let serving = self.pipeline.is_serving() || self.readers.are_served();
         let Some(word) = Word::parse(query.word).filter(|_| serving) else {
             return tell(conn, NOT_SERVING.into(), out);
         };
@@ -122,13 +131,25 @@ impl Core {
             session_count: self.pipeline.version().tables().sessions.len() as u64,
             digests: &digests,
             host: HostFacts { connections_rejected: rejected, ..self.host },
+            local_sessions: if self.readers.are_served() { self.sessions.len() as u64 } else { 0 },
+            ensemble: self.pipeline.standing().map(|standing| EnsembleFacts {
+                standing,
+                leading_ms: self
+                    .leading_since
+                    .map(|since| now.mono.since(since).as_millis() as u64),
+                proposal_bytes: self.pipeline.proposal_bytes(),
+            }),
             measured: self.measured(),
         };
         tell(query.conn, four_letter::text(query.word, &facts, &query.reports), out);
         if query.word == Word::Srst {
             self.observed.base = self.pipeline.counts();
+            self.observed.replica_base = self.pipeline.replica_counts();
+            self.observed.digest_mismatches = 0;
+            self.observed.reattaches = 0;
+            self.observed.revalidations = 0;
             self.observed.rejected_base = self.host.connections_rejected;
-            self.pipeline.reset_batch_sizes();
+            self.pipeline.reset_sizes();
             self.retention.reset_counts();
             self.observed.expired = 0;
             self.observed.write_ms = Summary::default();
@@ -151,11 +172,11 @@ impl Core {
 
     fn measured(&self) -> CoreMetrics {
         let (proposed, committed) = self.pipeline.counts();
-        CoreMetrics {
+        let mut metrics = CoreMetrics {
             counters: vec![
                 ("proposal_count", proposed - self.observed.base.0),
                 ("commit_count", committed - self.observed.base.1),
-                ("snap_count", self.retention.taken),
+                ("connection_revalidate_count", self.observed.reattaches),
                 ("snapshot_error_count", self.retention.failed),
                 ("stale_sessions_expired", self.observed.expired),
             ],
@@ -164,7 +185,25 @@ impl Core {
                 ("snapshottime", self.retention.duration_ms),
                 ("sync_processor_batch_size", *self.pipeline.batch_sizes()),
             ],
+        };
+        if self.config.ensemble.is_some() {
+            let now = self.pipeline.replica_counts();
+            let base = &self.observed.replica_base;
+            metrics.counters.extend([
+                ("digest_mismatches_count", self.observed.digest_mismatches),
+                ("revalidate_count", self.observed.revalidations),
+                ("looking_count", now.searches - base.searches),
+                ("diff_count", now.diffs_sent - base.diffs_sent),
+                ("snap_count", now.snapshots_sent - base.snapshots_sent),
+                (
+                    "learner_proposal_received_count",
+                    now.proposals_received - base.proposals_received,
+                ),
+                ("learner_commit_received_count", now.commits_received - base.commits_received),
+            ]);
+            metrics.summaries.push(("election_time", now.elections.into()));
         }
+        metrics
     }
 }
 

@@ -12,14 +12,14 @@ use model::{AuthId, Batch, ErrorCode, Now, Op, OpCode, SessionId, Txn, TxnHeader
 use protocol::decode_write;
 use replication::{Input, LinkId, Output, Request, RoleKind};
 
-use super::forwards::{Attaching, Awaits, Forward, Match};
+use super::forwards::{Attaching, Awaits, Due, Forward, Match};
 use super::intake::Work;
 use super::rebuild::Rebuilt;
 use super::sessions::Owner;
 use super::{Core, CoreOutputs};
 use crate::feed::{Answer, Completion};
 use crate::limits::LEARNER_BATCHES_MAX;
-use crate::link::{ConnId, DropReason, ShardId, Submit, Submits, ToShard};
+use crate::link::{ConnId, DropReason, Service, ShardId, Submit, Submits, ToShard};
 use crate::peer::{PeerEvent, PeerOrder};
 
 impl Core {
@@ -82,6 +82,7 @@ impl Core {
                     }
                 }
                 Output::RevalidateFor { learner, session, timeout_ms } => {
+                    self.observed.revalidations += 1;
                     let valid = self.moves_to(now, session, learner, timeout_ms, out);
                     let answer = Input::RevalidatedFor { learner, session, valid };
                     self.pipeline.tell(now.mono, answer);
@@ -97,11 +98,7 @@ impl Core {
                     self.pipeline.tell(now.mono, Input::Touches(touches));
                 }
                 Output::Synced => match self.forwards.synced() {
-                    Ok(answers) => {
-                        for answer in answers {
-                            self.pipeline.note(answer);
-                        }
-                    }
+                    Ok(answers) => self.note_due(answers),
                     Err(why) => self.leave(now, why),
                 },
                 Output::Revalidated { session, valid } => {
@@ -135,6 +132,8 @@ impl Core {
             tracing::info!(?role, last = ?self.pipeline.head.last(), "role");
         }
         self.pipeline.set_role(role);
+        self.dismiss_readers();
+        self.leading_since = matches!(role, RoleKind::Leading(_)).then_some(now.mono);
         match role {
             RoleKind::Standalone => {}
             RoleKind::Looking => {
@@ -157,11 +156,19 @@ impl Core {
     }
 
     /// A position whose state is older than the epoch's start counts as that: it has it.
-    fn tell_serving(&mut self, out: &mut CoreOutputs) {
-        let serving = self.pipeline.is_serving();
-        let upto = self.pipeline.epoch().map_or(Zxid::ZERO, |epoch| Zxid::new(epoch, 0));
+    pub(super) fn tell_serving(&mut self, out: &mut CoreOutputs) {
+        let service = if self.pipeline.is_serving() {
+            Service::Everybody
+        } else if self.readers.are_served() {
+            Service::Readers
+        } else {
+            Service::Nobody
+        };
+        let start = self.pipeline.epoch().map_or(Zxid::ZERO, |epoch| Zxid::new(epoch, 0));
+        self.floor = self.floor.max(start);
+        let upto = self.floor;
         for shard in (0..self.config.shards).map(ShardId) {
-            out.to_shards.push((shard, ToShard::Serving { serving, upto }));
+            out.to_shards.push((shard, ToShard::Serving { service, upto }));
         }
     }
 
@@ -204,29 +211,38 @@ impl Core {
                 return self.distrust(now, zxid, "it cannot be decoded");
             };
             let cxid = Xid(header.cxid);
-            if self.forwards.wants_cut(header.session, cxid) {
-                self.pipeline.cut();
-            }
             let Match { before, request } = self.forwards.entry(header.session, cxid);
-            for answer in before {
-                self.pipeline.note(answer);
+            self.note_due(before);
+            if request.as_ref().is_some_and(|forward| forward.cut) {
+                self.pipeline.cut();
             }
             let Some(outcome) = self.pipeline.apply(&header, &txn, digest) else {
                 let ours = self.pipeline.head.digest();
                 let theirs = digest.map(|digest| digest.0);
+                self.observed.digest_mismatches += 1;
                 tracing::error!(?zxid, ours, theirs, txn = ?txn, "the digest of the tree differs");
                 return self.distrust(now, zxid, "the state differs from the leader's");
             };
             let completion = self.answer_to(&header, &txn, request, outcome);
             self.pipeline.note_applied(zxid, completion);
-            for answer in self.forwards.turn(header.session) {
-                self.pipeline.note(answer);
-            }
+            let turn = self.forwards.turn(header.session);
+            self.note_due(turn);
         }
         self.pipeline.close_applied(batch.clone());
         self.pipeline.log.append(batch, &mut out.disk);
         if self.pipeline.publication.len() > LEARNER_BATCHES_MAX {
             self.leave(now, "too many batches wait to be committed or published");
+        }
+    }
+
+    /// Gives answers that no entry makes their place in the order. A read just ahead of one must
+    /// run before it.
+    fn note_due(&mut self, answers: impl IntoIterator<Item = Due>) {
+        for Due { completion, cut } in answers {
+            if cut {
+                self.pipeline.cut();
+            }
+            self.pipeline.note(completion);
         }
     }
 
@@ -352,12 +368,11 @@ impl Core {
                 None if opcode == OpCode::Sync.code() => {
                     Awaits::Sync { number: self.forwards.number_sync(session) }
                 }
-                None => Awaits::Entry { cut },
+                None => Awaits::Entry,
             };
-            let forward = Forward { conn, xid, opcode, received, awaits };
-            if let Some(answer) = self.forwards.push(session, forward) {
-                self.pipeline.note(answer);
-            }
+            let forward = Forward { conn, xid, opcode, received, awaits, cut };
+            let due = self.forwards.push(session, forward);
+            self.note_due(due);
             if refusal.is_none() {
                 let auth = identities.iter().map(|id| (id.scheme.clone(), id.id.clone()));
                 let request = Request {
@@ -398,7 +413,8 @@ impl Core {
             xid: Xid(0),
             opcode,
             received: now.mono,
-            awaits: Awaits::Entry { cut: false },
+            awaits: Awaits::Entry,
+            cut: false,
         };
         self.forwards.push(session, forward);
         let body = timeout_ms.to_be_bytes().to_vec();

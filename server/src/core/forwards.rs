@@ -26,13 +26,24 @@ pub(super) struct Forward {
     pub(super) received: Mono,
     /// What it waits for.
     pub(super) awaits: Awaits,
+    /// A read waits just ahead of it.
+    pub(super) cut: bool,
+}
+
+/// An answer that is due.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Due {
+    /// Whose, and what.
+    pub(super) completion: Completion,
+    /// A read waits just ahead of it: it must find a version without what comes later.
+    pub(super) cut: bool,
 }
 
 /// What a request waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Awaits {
-    /// Its entry. `cut`: a read waits just ahead of it.
-    Entry { cut: bool },
+    /// Its entry.
+    Entry,
     /// The leader's word that everything before is committed.
     Sync { number: u64 },
     /// Only its turn: it was refused here.
@@ -52,12 +63,13 @@ impl Forward {
     }
 
     /// The answer to a request that waits for nothing but its turn.
-    fn own_reply(&self) -> Option<Completion> {
-        match self.awaits {
-            Awaits::Entry { .. } => None,
-            Awaits::Sync { .. } => Some(self.reply(Outcome::Done)),
-            Awaits::Turn(code) => Some(self.reply(Outcome::Failed(code))),
-        }
+    fn own_reply(&self) -> Option<Due> {
+        let outcome = match self.awaits {
+            Awaits::Entry => return None,
+            Awaits::Sync { .. } => Outcome::Done,
+            Awaits::Turn(code) => Outcome::Failed(code),
+        };
+        Some(Due { completion: self.reply(outcome), cut: self.cut })
     }
 }
 
@@ -65,7 +77,7 @@ impl Forward {
 #[derive(Debug, Default)]
 pub(super) struct Match {
     /// Answers that must come before the entry's.
-    pub(super) before: Vec<Completion>,
+    pub(super) before: Vec<Due>,
     /// The request that it answers.
     pub(super) request: Option<Forward>,
 }
@@ -115,7 +127,7 @@ impl Forwards {
     }
 
     /// A request was sent, or waits for its turn. The answer, if it is its turn already.
-    pub(super) fn push(&mut self, session: SessionId, forward: Forward) -> Option<Completion> {
+    pub(super) fn push(&mut self, session: SessionId, forward: Forward) -> Option<Due> {
         if matches!(forward.awaits, Awaits::Turn(_)) && !self.queues.contains_key(&session) {
             return forward.own_reply();
         }
@@ -123,19 +135,10 @@ impl Forwards {
         None
     }
 
-    /// True if the session's next entry asks for a version before it.
-    pub(super) fn wants_cut(&self, session: SessionId, xid: Xid) -> bool {
-        let queue = self.queues.get(&session);
-        let entry = queue.and_then(|queue| {
-            queue.iter().find(|forward| matches!(forward.awaits, Awaits::Entry { .. }))
-        });
-        entry.is_some_and(|f| f.xid == xid && f.awaits == Awaits::Entry { cut: true })
-    }
-
     /// An entry of this session arrived: what it answers here.
     pub(super) fn entry(&mut self, session: SessionId, xid: Xid) -> Match {
         let Some(queue) = self.queues.get_mut(&session) else { return Match::default() };
-        let first = queue.iter().position(|f| matches!(f.awaits, Awaits::Entry { .. }));
+        let first = queue.iter().position(|f| matches!(f.awaits, Awaits::Entry));
         let Some(first) = first.filter(|&at| queue[at].xid == xid) else {
             return Match::default();
         };
@@ -148,7 +151,7 @@ impl Forwards {
     }
 
     /// Requests at the front of a session's queue that were only waiting for their turn.
-    pub(super) fn turn(&mut self, session: SessionId) -> Vec<Completion> {
+    pub(super) fn turn(&mut self, session: SessionId) -> Vec<Due> {
         let mut answers = Vec::new();
         let Some(queue) = self.queues.get_mut(&session) else { return answers };
         while queue.front().is_some_and(|front| matches!(front.awaits, Awaits::Turn(_))) {
@@ -162,7 +165,7 @@ impl Forwards {
 
     /// The oldest sync is done: its answer, with what waited behind it. An error if the leader
     /// has left something unanswered that came before.
-    pub(super) fn synced(&mut self) -> Result<Vec<Completion>, &'static str> {
+    pub(super) fn synced(&mut self) -> Result<Vec<Due>, &'static str> {
         let Some((session, number)) = self.syncs.pop_front() else {
             return Err("the leader answered a sync that nobody asked for");
         };
@@ -171,10 +174,10 @@ impl Forwards {
         let Some(at) = queue.iter().position(|forward| forward.awaits == sync) else {
             return Ok(Vec::new());
         };
-        if queue.iter().take(at).any(|forward| matches!(forward.awaits, Awaits::Entry { .. })) {
+        if queue.iter().take(at).any(|forward| matches!(forward.awaits, Awaits::Entry)) {
             return Err("the leader answered a sync before the writes ahead of it");
         }
-        let mut answers: Vec<Completion> =
+        let mut answers: Vec<Due> =
             queue.drain(..=at).filter_map(|forward| forward.own_reply()).collect();
         answers.extend(self.turn(session));
         Ok(answers)
@@ -219,11 +222,12 @@ mod tests {
     const S: SessionId = SessionId(7);
 
     fn forward(xid: i32, awaits: Awaits) -> Forward {
-        Forward { conn: ConnId::default(), xid: Xid(xid), opcode: 5, received: Mono(0), awaits }
+        let (conn, cut) = (ConnId::default(), false);
+        Forward { conn, xid: Xid(xid), opcode: 5, received: Mono(0), awaits, cut }
     }
 
-    fn xids(answers: &[Completion]) -> Vec<i32> {
-        let xid = |c: &Completion| match c.answer {
+    fn xids(answers: &[Due]) -> Vec<i32> {
+        let xid = |due: &Due| match due.completion.answer {
             Answer::Reply { xid, .. } => xid.0,
             Answer::SessionCreated { .. } | Answer::SessionEnded => panic!("only replies"),
         };
@@ -235,14 +239,15 @@ mod tests {
         let mut forwards = Forwards::new();
         for xid in [1, 2] {
             let cut = xid == 2;
-            assert_eq!(forwards.push(S, forward(xid, Awaits::Entry { cut })), None);
+            assert_eq!(forwards.push(S, Forward { cut, ..forward(xid, Awaits::Entry) }), None);
         }
         assert!(forwards.entry(S, Xid(2)).request.is_none(), "another server's request");
         assert!(forwards.entry(SessionId(8), Xid(1)).request.is_none());
-        assert!(!forwards.wants_cut(S, Xid(1)));
-        assert_eq!(forwards.entry(S, Xid(1)).request.map(|f| f.xid), Some(Xid(1)));
-        assert!(forwards.wants_cut(S, Xid(2)));
-        assert_eq!(forwards.entry(S, Xid(2)).request.map(|f| f.xid), Some(Xid(2)));
+        let request = |forwards: &mut Forwards, xid| {
+            forwards.entry(S, Xid(xid)).request.map(|f| (f.xid.0, f.cut))
+        };
+        assert_eq!(request(&mut forwards, 1), Some((1, false)));
+        assert_eq!(request(&mut forwards, 2), Some((2, true)));
         assert!(forwards.queues.is_empty());
     }
 
@@ -252,7 +257,7 @@ mod tests {
         let mut forwards = Forwards::new();
         let sync = Awaits::Sync { number: forwards.number_sync(S) };
         forwards.push(S, forward(1, sync));
-        forwards.push(S, forward(2, Awaits::Entry { cut: false }));
+        forwards.push(S, forward(2, Awaits::Entry));
         let matched = forwards.entry(S, Xid(2));
         assert_eq!((xids(&matched.before), matched.request.map(|f| f.xid.0)), (vec![1], Some(2)));
         assert_eq!(forwards.synced(), Ok(vec![]));
@@ -262,7 +267,7 @@ mod tests {
     #[test]
     fn a_sync_waits_for_the_writes_before_it() {
         let mut forwards = Forwards::new();
-        forwards.push(S, forward(1, Awaits::Entry { cut: false }));
+        forwards.push(S, forward(1, Awaits::Entry));
         let sync = Awaits::Sync { number: forwards.number_sync(S) };
         forwards.push(S, forward(2, sync));
         forwards.push(S, forward(3, Awaits::Turn(ErrorCode::SystemError)));
@@ -278,7 +283,7 @@ mod tests {
         let mut forwards = Forwards::new();
         let refused = Awaits::Turn(ErrorCode::MarshallingError);
         assert!(forwards.push(S, forward(1, refused)).is_some(), "nothing is ahead of it");
-        forwards.push(S, forward(2, Awaits::Entry { cut: false }));
+        forwards.push(S, forward(2, Awaits::Entry));
         assert_eq!(forwards.push(S, forward(3, refused)), None);
         forwards.entry(S, Xid(2));
         assert_eq!(xids(&forwards.turn(S)), [3]);

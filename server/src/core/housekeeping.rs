@@ -17,6 +17,7 @@ impl Core {
         self.carry_out(now, out);
         self.watch_disk(now);
         self.expiry.tick(now.mono);
+        self.tick_readers(now, out);
         if !self.stopping && self.pipeline.orders() {
             self.expire_sessions(now);
             self.remove_containers(now);

@@ -33,6 +33,7 @@ mod housekeeping;
 mod intake;
 mod pipeline;
 mod queries;
+mod readers;
 mod reaper;
 mod rebuild;
 mod recovery;
@@ -50,6 +51,7 @@ use forwards::Forwards;
 use intake::Intake;
 use pipeline::Pipeline;
 use queries::Queries;
+use readers::Readers;
 use reaper::Reaper;
 use retention::Retention;
 use sessions::{Passwords, Sessions};
@@ -62,6 +64,8 @@ pub struct CoreConfig {
     pub server: ServerId,
     /// How it works with other servers; None: it stands alone.
     pub ensemble: Option<ReplicaConfig>,
+    /// Without a quorum, let clients read that asked for no more (`readonlymode.enabled`).
+    pub read_only_mode: bool,
     /// Shards of this server.
     pub shards: u16,
     /// Base unit of time, ms.
@@ -149,6 +153,11 @@ pub struct Core {
     intake: Intake,
     sessions: Sessions,
     forwards: Forwards,
+    readers: Readers,
+    /// Whoever has seen this has seen nothing that was not published here, although what was
+    /// published may stand at an earlier position.
+    floor: Zxid,
+    leading_since: Option<Mono>,
     passwords: Passwords,
     expiry: Expiry,
     /// New sessions that their clients cannot know of yet, by position, with their timeouts in

@@ -11,7 +11,7 @@ use engine::log::{Log, LogFact};
 use engine::recover::Past;
 use engine::{Draft, Outcome, Version};
 use model::{Batch, Epoch, Mono, Now, Op, Txn, TxnDigest, TxnHeader, Zxid, txn};
-use replication::{Input, LinkId, Output, Replica, RoleKind};
+use replication::{Activity, Counts, Input, LinkId, Output, Replica, RoleKind, Standing};
 
 use super::CoreOutputs;
 use super::administration::DigestHistory;
@@ -19,7 +19,7 @@ use super::apply::Publication;
 use super::batcher::Batcher;
 use super::rebuild::Rebuild;
 use super::speculate::{Config, Head};
-use crate::admin::metrics::Summary;
+use crate::admin::metrics::{Sizes, Summary};
 use crate::feed::{Completion, Publisher};
 use crate::peer::PeerOrder;
 
@@ -43,6 +43,8 @@ pub(super) struct Pipeline {
     role: RoleKind,
     proposed: u64,
     batch_sizes: Summary,
+    /// Bytes of proposed transactions.
+    proposal_bytes: Sizes,
     digests: DigestHistory,
     /// Why the node must end.
     halt: Option<String>,
@@ -83,6 +85,7 @@ impl Pipeline {
             role: RoleKind::Looking,
             proposed: 0,
             batch_sizes: Summary::default(),
+            proposal_bytes: Sizes::default(),
             digests: DigestHistory::default(),
             halt: None,
             orders: VecDeque::new(),
@@ -170,6 +173,11 @@ impl Pipeline {
         self.publication.push(last, closed, false);
         if let Some(batch) = log {
             self.batch_sizes.record(batch.count() as u64);
+            if matches!(self.role, RoleKind::Leading(_)) {
+                for (_, entry) in batch.entries() {
+                    self.proposal_bytes.record(entry.len() as u64);
+                }
+            }
             self.tell(now.mono, Input::Propose(batch));
         }
         self.publish();
@@ -379,6 +387,11 @@ impl Pipeline {
         }
     }
 
+    /// True while no leader is known.
+    pub(super) fn is_electing(&self) -> bool {
+        self.replica.standing().is_some_and(|standing| standing.activity == Activity::Electing)
+    }
+
     /// True if clients can be served.
     pub(super) fn is_serving(&self) -> bool {
         self.role != RoleKind::Looking
@@ -429,9 +442,25 @@ impl Pipeline {
         &self.batch_sizes
     }
 
-    /// Starts [`Pipeline::batch_sizes`] anew.
-    pub(super) fn reset_batch_sizes(&mut self) {
+    /// Bytes of the transactions proposed to others.
+    pub(super) fn proposal_bytes(&self) -> Sizes {
+        self.proposal_bytes
+    }
+
+    /// Starts [`Pipeline::batch_sizes`] and [`Pipeline::proposal_bytes`] anew.
+    pub(super) fn reset_sizes(&mut self) {
         self.batch_sizes = Summary::default();
+        self.proposal_bytes = Sizes::default();
+    }
+
+    /// What the replica is doing; none on a server alone.
+    pub(super) fn standing(&self) -> Option<Standing> {
+        self.replica.standing()
+    }
+
+    /// What the replica has done.
+    pub(super) fn replica_counts(&self) -> Counts {
+        self.replica.counts()
     }
 
     /// Digests of committed positions, for `hash`.

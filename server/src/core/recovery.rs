@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine::disk::DiskOp;
 use engine::recover::Recovered;
-use model::Now;
+use model::{Now, Zxid};
 use replication::{Durable, Epochs, Replica};
 
 use super::administration::Observed;
@@ -14,6 +14,7 @@ use super::forwards::Forwards;
 use super::intake::Intake;
 use super::pipeline::Pipeline;
 use super::queries::Queries;
+use super::readers::Readers;
 use super::reaper::Reaper;
 use super::retention::Retention;
 use super::sessions::{Passwords, Sessions};
@@ -43,7 +44,7 @@ impl Core {
                     epochs,
                     snapshot: past.base.zxid(),
                     tail: past.tail.clone(),
-                    committed: model::Zxid::ZERO,
+                    committed: Zxid::ZERO,
                     trusted: true,
                 };
                 Replica::new(ensemble.clone(), durable)
@@ -60,6 +61,9 @@ impl Core {
             intake: Intake::new(),
             sessions: Sessions::new(config.server, now.wall_ms, known),
             forwards: Forwards::new(),
+            readers: Readers::new(config.read_only_mode, config.tick_ms),
+            floor: Zxid::ZERO,
+            leading_since: None,
             passwords: Passwords::new(&config.session_secret, config.zookeeper_passwords),
             expiry: Expiry::new(config.tick_ms, config.shards, now.mono),
             unborn: VecDeque::new(),

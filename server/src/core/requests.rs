@@ -56,6 +56,10 @@ impl Core {
         timeout_ms: i32,
         out: &mut CoreOutputs,
     ) {
+        self.observed.reattaches += u64::from(!session.is_none());
+        if self.readers.are_served() && !self.stopping {
+            return self.attach_reader(now, conn, session, password, timeout_ms, out);
+        }
         let mut tell = |to: ConnId, message| out.to_shards.push((to.shard, message));
         let not_serving = ToShard::Drop { conn, why: DropReason::NotServing };
         if self.stopping || !self.pipeline.is_serving() {

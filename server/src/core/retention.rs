@@ -70,8 +70,6 @@ pub(super) struct Retention {
     resting_until: Mono,
     /// A clean stop waits no longer than this.
     stop_by: Option<Mono>,
-    /// Taken, failed, and how long they took, ms.
-    pub(super) taken: u64,
     pub(super) failed: u64,
     pub(super) duration_ms: Summary,
 }
@@ -96,7 +94,6 @@ impl Retention {
             not_before: Mono(0),
             resting_until: Mono(0),
             stop_by: None,
-            taken: 0,
             failed: 0,
             duration_ms: Summary::default(),
         }
@@ -194,7 +191,6 @@ impl Retention {
         if writing.void {
             return Retired { snapshots: vec![writing.zxid], log: Zxid::ZERO };
         }
-        self.taken += 1;
         let duration = now.since(writing.started);
         self.duration_ms.record(duration.as_millis() as u64);
         self.resting_until = now + duration * EARLY_REST_FACTOR;
@@ -240,7 +236,6 @@ impl Retention {
 
     /// Forgets what administrators may reset.
     pub(super) fn reset_counts(&mut self) {
-        self.taken = 0;
         self.failed = 0;
         self.duration_ms = Summary::default();
     }

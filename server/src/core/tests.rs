@@ -2,6 +2,8 @@
 
 mod bench;
 mod crash;
+mod members;
+mod readers;
 
 use engine::disk::DiskOp;
 use model::{CreateMode, Op, OpCode, SessionId, Zxid};

@@ -358,6 +358,7 @@ fn core_config(
         session_timeout_ms_max: config.session_timeout_ms_max,
         settings: config.settings.clone(),
         session_secret,
+        read_only_mode: config.read_only_mode,
         zookeeper_passwords: config.zookeeper_passwords,
         disk_hang_ms: config.disk_hang_ms,
         container_check_ms: config.container_check_ms,

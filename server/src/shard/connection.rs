@@ -137,10 +137,10 @@ pub(super) struct Connection {
     pub(super) paused: bool,
     /// The runtime has been told not to read.
     pub(super) told_paused: bool,
+    /// Listed among those that are not read from because they are owed an answer.
+    pub(super) owed: bool,
     /// Listed among those that wait for credit.
     pub(super) starved: bool,
-    /// Listed among those that are not read from because of what the core has not answered.
-    pub(super) held: bool,
     /// No further request is looked at: the last one ends the connection.
     pub(super) deaf: bool,
 }
@@ -164,8 +164,8 @@ impl Connection {
             answered: false,
             paused: false,
             told_paused: false,
+            owed: false,
             starved: false,
-            held: false,
             deaf: false,
         }
     }

@@ -6,7 +6,7 @@ use tracing::debug;
 
 use super::connection::Phase;
 use super::{Shard, ShardOutputs, words};
-use crate::link::{ConnId, Password, ToCore};
+use crate::link::{ConnId, Password, Service, ToCore};
 
 /// A session as the core grants it.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +53,11 @@ impl Shard {
         let Ok(request) = ConnectRequest::decode(payload) else {
             return self.close(slot, "undecodable connect request", out);
         };
-        if !self.serving {
-            return self.close(slot, "not serving", out);
+        match self.service {
+            Service::Everybody => {}
+            Service::Readers if request.read_only == Some(true) => {}
+            Service::Readers => return self.close(slot, "serving readers only", out),
+            Service::Nobody => return self.close(slot, "not serving", out),
         }
         let seen = request.last_zxid_seen;
         if seen > self.view.zxid() {
@@ -112,6 +115,7 @@ impl Shard {
         out: &mut ShardOutputs,
     ) {
         let Grant { session, timeout_ms, password } = granted;
+        let readers = self.service == Service::Readers;
         let asking = self.connections.get_mut(id).and_then(|conn| match conn.phase {
             Phase::Attaching { read_only } => Some((conn, read_only)),
             Phase::Greeting
@@ -130,7 +134,7 @@ impl Shard {
             timeout_ms,
             session,
             password,
-            read_only: read_only.map(|_| false),
+            read_only: read_only.map(|_| readers),
         });
         conn.phase = Phase::CatchingUp { zxid, response };
         self.catching_up.push(id);
@@ -165,9 +169,10 @@ impl Shard {
 
     /// Refusal: no such session, wrong password, or it is ending.
     pub(super) fn on_refused(&mut self, id: ConnId, out: &mut ShardOutputs) {
+        let readers = self.service == Service::Readers;
         let Some(conn) = self.connections.get_mut(id) else { return };
         let Phase::Attaching { read_only } = conn.phase else { return };
-        ConnectResponse::refused(read_only.map(|_| false)).encode(conn.outbox.back());
+        ConnectResponse::refused(read_only.map(|_| readers)).encode(conn.outbox.back());
         conn.stats.sent += 1;
         self.stats.sent += 1;
         self.dirty(id.slot);

@@ -45,7 +45,7 @@ use self::report::Stats;
 use self::watches::WatchTable;
 use crate::feed::{Answer, Completion, Subscriber};
 use crate::limits::{LINGER_MS, OUTBOX_BYTES_PAUSE, READ_BYTES_PER_TURN};
-use crate::link::{ConnId, DropReason, ShardId, Submits, ToCore, ToShard};
+use crate::link::{ConnId, DropReason, Service, ShardId, Submits, ToCore, ToShard};
 
 /// What a shard must know.
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ pub struct Shard {
     credit: Credit,
     /// Time of the step.
     clock: Mono,
-    serving: bool,
+    service: Service,
     /// Whoever has seen this has seen nothing that the view lacks, once it is caught up.
     floor: Zxid,
     trace_mask: i64,
@@ -165,8 +165,8 @@ pub struct Shard {
     resuming: Vec<ConnId>,
     /// Connections that have a write to submit and no credit.
     starved: Vec<ConnId>,
-    /// Connections that were stopped while the core owed them an answer.
-    held: Vec<ConnId>,
+    /// Connections that are not read from because they are owed an answer.
+    owed: Vec<ConnId>,
     /// Connections that are attached and wait for the view.
     catching_up: Vec<ConnId>,
     /// Connections that cannot be sent another event.
@@ -198,7 +198,7 @@ impl Shard {
             submits: Submits::default(),
             credit: Credit::default(),
             clock: Mono(0),
-            serving: false,
+            service: Service::Nobody,
             floor: Zxid::ZERO,
             trace_mask: words::TRACE_MASK_DEFAULT,
             stats: Stats::default(),
@@ -209,7 +209,7 @@ impl Shard {
             recheck: Vec::new(),
             resuming: Vec::new(),
             starved: Vec::new(),
-            held: Vec::new(),
+            owed: Vec::new(),
             catching_up: Vec::new(),
             overflowed: Vec::new(),
             heard: Vec::new(),
@@ -305,9 +305,9 @@ impl Shard {
         !self.watches.is_empty()
     }
 
-    /// True if connect requests are taken.
+    /// True if connect requests are taken, be it only those of readers.
     pub fn is_serving(&self) -> bool {
-        self.serving
+        self.service != Service::Nobody
     }
 
     /// Position of the view.
@@ -338,9 +338,9 @@ impl Shard {
                     self.answer_word(now, conn.slot, &text, out);
                 }
             }
-            ToShard::Serving { serving, upto } => {
+            ToShard::Serving { service, upto } => {
                 self.floor = upto;
-                self.on_serving(serving, out);
+                self.on_serving(service, out);
             }
         }
     }
@@ -358,12 +358,18 @@ impl Shard {
         self.close(id.slot, why, out);
     }
 
-    /// A server that cannot serve has no client connections; words are still answered.
-    fn on_serving(&mut self, serving: bool, out: &mut ShardOutputs) {
-        self.serving = serving;
-        if serving {
+    /// A server that cannot serve has no client connections; words are still answered. Readers
+    /// are closed once everybody is served: they were told that they may only read.
+    fn on_serving(&mut self, service: Service, out: &mut ShardOutputs) {
+        let before = std::mem::replace(&mut self.service, service);
+        let goes_on = before == service || before == Service::Nobody;
+        if service != Service::Nobody && goes_on {
             return;
         }
+        let why = match service {
+            Service::Nobody => "server does not serve",
+            Service::Readers | Service::Everybody => "server serves otherwise than before",
+        };
         let attached: Vec<u32> = self
             .connections
             .iter()
@@ -374,7 +380,7 @@ impl Shard {
             .map(|(slot, _)| slot)
             .collect();
         for slot in attached {
-            self.close(slot, "server does not serve", out);
+            self.close(slot, why, out);
         }
     }
 
@@ -604,12 +610,13 @@ impl Shard {
                 self.starved.push(id);
             }
         }
-        for id in std::mem::take(&mut self.held) {
+        for id in std::mem::take(&mut self.owed) {
             let Some(conn) = self.connections.get_mut(id) else { continue };
-            conn.held = conn.paused && conn.pipeline.awaits_core();
-            if conn.held {
+            if conn.paused && conn.pipeline.len() > 0 {
                 self.touch(now, id.slot);
-                self.held.push(id);
+                self.owed.push(id);
+            } else {
+                conn.owed = false;
             }
         }
         for id in std::mem::take(&mut self.quieting) {
@@ -677,11 +684,11 @@ impl Shard {
         let id = self.connections.id(slot);
         let Some(conn) = self.connections.at(slot) else { return };
         conn.paused = true;
-        if conn.pipeline.awaits_core() && !std::mem::replace(&mut conn.held, true) {
-            self.held.push(id);
-        }
         if !std::mem::replace(&mut conn.told_paused, true) {
             out.pause.push(id);
+        }
+        if conn.pipeline.len() > 0 && !std::mem::replace(&mut conn.owed, true) {
+            self.owed.push(id);
         }
     }
 

@@ -29,7 +29,7 @@ use crate::limits::{
     CONNECTION_OUTSTANDING_BYTES_MAX, CONNECTION_OUTSTANDING_MAX, OUTBOX_BYTES_MAX,
     OUTBOX_BYTES_PAUSE, SHARD_OUTSTANDING_BYTES_MAX, SHARD_SUBMITS_MAX, SHARD_WATCHES_MAX,
 };
-use crate::link::{ConnId, Submit, Submits, ToCore};
+use crate::link::{ConnId, Service, Submit, Submits, ToCore};
 
 /// A queue's buffer larger than this many requests is given back when it is empty.
 const KEEP_REQUESTS: usize = 64;
@@ -77,6 +77,10 @@ enum Ready {
     SaslFailed,
     Malformed,
     UnknownOperation,
+    /// A write while there is no quorum.
+    NotReadOnly,
+    /// The end of a session that only this server knows.
+    Ended,
 }
 
 /// A connection's requests in order.
@@ -104,11 +108,6 @@ impl Pipeline {
         if self.queue.is_empty() {
             self.queue = VecDeque::new();
         }
-    }
-
-    /// True if a request waits for the core.
-    pub(super) fn awaits_core(&self) -> bool {
-        self.writes > 0
     }
 
     fn push(&mut self, pending: Pending) {
@@ -260,6 +259,15 @@ impl Shard {
         }
         match class {
             Class::Read => self.on_read(now, slot, header, body, out),
+            Class::Write | Class::Sync if self.service == Service::Readers => {
+                self.in_turn(now, slot, header, Ready::NotReadOnly, out);
+            }
+            // The core hears of it as of any connection that is gone, and forgets the session
+            // after its timeout: there is nothing to undo.
+            Class::CloseSession if self.service == Service::Readers => {
+                self.in_turn(now, slot, header, Ready::Ended, out);
+                self.stop_listening(slot);
+            }
             Class::Write => self.submit(now, slot, header, body, Box::default()),
             Class::Sync => match Request::decode(header.opcode, body) {
                 // The reply echoes the path, which the core need not carry around.
@@ -569,6 +577,8 @@ impl Shard {
     }
 }
 
+/// Why a connection is closed whose client said so.
+const CLOSED: &str = "session closed by its client";
 /// Why a connection is closed whose session another server owns.
 const MOVED: &str = "session moved to another server";
 
@@ -601,6 +611,11 @@ impl Ready {
             Ready::UnknownOperation => {
                 reply::unknown_operation(out, xid);
                 return (Zxid(-1), After::Close("unknown operation"));
+            }
+            Ready::NotReadOnly => reply::error(out, xid, zxid, ErrorCode::NotReadOnly),
+            Ready::Ended => {
+                reply::done(out, xid, zxid);
+                return (zxid, After::Close(CLOSED));
             }
         }
         (zxid, After::Stay)
@@ -664,7 +679,7 @@ fn encode_outcome(
         Outcome::Failed(code) => reply::error(out, xid, zxid, *code),
     }
     if opcode == OpCode::CloseSession.code() {
-        return After::Close("session closed by its client");
+        return After::Close(CLOSED);
     }
     After::Stay
 }

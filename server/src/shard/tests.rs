@@ -2,6 +2,7 @@
 
 mod bounds;
 mod hostile;
+mod readers;
 mod stories;
 mod triggers;
 mod vectors;

@@ -5,7 +5,7 @@ use model::Now;
 
 use super::connection::Phase;
 use super::{Shard, ShardOutputs};
-use crate::link::{Query, ToCore};
+use crate::link::{Query, Service, ToCore};
 
 /// Every word there is. Other letters are not a word but the length of a frame.
 const WORDS: [&[u8; 4]; 18] = [
@@ -61,7 +61,11 @@ impl Shard {
         match &word {
             b"ruok" => self.answer_word(now, slot, b"imok", out),
             b"isro" => {
-                let text: &[u8] = if self.serving { b"rw" } else { b"null" };
+                let text: &[u8] = match self.service {
+                    Service::Everybody => b"rw",
+                    Service::Readers => b"ro",
+                    Service::Nobody => b"null",
+                };
                 self.answer_word(now, slot, text, out);
             }
             b"envi" => {
@@ -75,7 +79,7 @@ impl Shard {
                 let text = self.trace_mask.to_string();
                 self.answer_word(now, slot, text.as_bytes(), out);
             }
-            _ if !self.serving => {
+            _ if self.service == Service::Nobody => {
                 let end = if word == *b"hash" { "" } else { "\n" };
                 self.answer_word(now, slot, format!("{NOT_SERVING}{end}").as_bytes(), out);
             }

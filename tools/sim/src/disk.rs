@@ -330,6 +330,7 @@ impl SimDisk {
                         self.name_snapshot(version, incoming);
                     }
                 }
+                // The one or the other, whole.
                 DiskOp::ReplaceFile { file, data, .. } => {
                     if self.dice.per_mille(500) {
                         self.small.insert(file, data);

@@ -84,8 +84,8 @@ pub struct Node {
 
 /// What a start yields.
 pub enum Started {
-    /// It runs, from this version.
-    Running(Version),
+    /// It runs: what its disk holds, and what its shards begin with.
+    Running(Version, Version),
     /// Its disk cannot be trusted.
     Refused(RecoverError),
     /// Its disk could not be read; it is started again later.
@@ -117,6 +117,13 @@ impl Node {
         Now { mono: Mono(1_000_000_000 + true_ns + fast), wall_ms: wall }
     }
 
+    /// True time at which the core must be given a tick, if it is earlier than usual, ns.
+    pub fn due(&self, true_ns: u64) -> Option<u64> {
+        let at = self.process.as_ref()?.core.next_deadline()?;
+        let now = self.now(true_ns).mono;
+        Some(true_ns + at.0.saturating_sub(now.0).max(1000))
+    }
+
     /// True if it can do anything at this true time.
     pub fn is_awake(&self, now: u64) -> bool {
         self.process.is_some() && self.paused_until <= now
@@ -143,14 +150,14 @@ impl Node {
                 return Started::Refused(error);
             }
         };
-        let version = recovered.draft.freeze();
         let now = self.now(true_ns);
         let shards = usize::from(options.shards);
         let (publisher, mut subscribers) = feed(shards + 1, options.feed_slots);
         let listener = subscribers.pop().expect("one more than shards");
         let config = CoreConfig {
             server: server_id(self.place),
-            ensemble: None,
+            ensemble: ensemble(self.place, options),
+            read_only_mode: false,
             shards: options.shards,
             tick_ms: 2000,
             session_timeout_ms_min: TIMEOUT_MS_MIN,
@@ -158,7 +165,7 @@ impl Node {
             settings,
             session_secret: [7; 32],
             zookeeper_passwords: false,
-            disk_hang_ms: 0,
+            disk_hang_ms: options.disk_hang_ms,
             container_check_ms: 2000,
             container_per_minute: 10_000,
             container_never_used_ms: 0,
@@ -171,12 +178,14 @@ impl Node {
             envi_text: String::new(),
             version_text: "3.9.5-sim".to_owned(),
         };
+        let version = recovered.draft.freeze();
+        let first = Core::first_version(&config, &mut recovered);
         let core = Core::new(config, recovered, publisher, now, out);
         let shards = subscribers
             .into_iter()
             .enumerate()
             .map(|(index, subscriber)| ShardSlot {
-                shard: Shard::new(shard_config(index), version.clone(), subscriber),
+                shard: Shard::new(shard_config(index), first.clone(), subscriber),
                 to_core: VecDeque::new(),
                 to_shard: VecDeque::new(),
                 dirty: true,
@@ -187,7 +196,7 @@ impl Node {
             })
             .collect();
         self.process = Some(Process { core, shards, listener, core_dirty: true, tick_at: true_ns });
-        Started::Running(version)
+        Started::Running(version, first)
     }
 }
 

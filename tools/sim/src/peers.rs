@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine::Version;
+use engine::snapshot::zookeeper::SnapshotStream;
 use model::ServerId;
 use replication::{Bytes, LinkId, Port};
 use server::peer::{PeerEvent, PeerOrder};
@@ -22,13 +23,13 @@ const CONNECT_NS: u64 = 3_000_000_000;
 
 /// A snapshot stream in the making.
 struct Stream {
-    made: engine::snapshot::Writer,
+    made: SnapshotStream,
 }
 
 impl Stream {
     /// ZooKeeper's stream of a state (`zab-wire` 2.8).
     fn of(version: Version) -> Stream {
-        Stream { made: engine::snapshot::Writer::new(version) }
+        Stream { made: SnapshotStream::new(version) }
     }
 
     /// The next bytes; false when there are no more.

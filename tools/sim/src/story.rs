@@ -7,6 +7,7 @@ use engine::Version;
 use model::{CreateMode, ErrorCode, EventKind, Op, OpCode, SessionId, Zxid, acl, op::Create};
 use protocol::Request;
 
+use crate::checkers::Together;
 use crate::client::{Asked, Standing};
 use crate::dice::Dice;
 use crate::swarm::Options;
@@ -44,6 +45,8 @@ pub enum Ask<'a> {
     Get(&'a str),
     /// Read, and leave a watch.
     Watch(&'a str),
+    /// Wait until everything before is seen.
+    Sync,
     /// End the session.
     Close,
     /// A create that ends in the middle.
@@ -54,6 +57,57 @@ impl World {
     /// A calm world.
     pub fn calm(seed: u64, clients: usize, shards: u16) -> World {
         World::story(seed, Options::calm(clients, shards))
+    }
+
+    /// A calm world of several servers; none but the last are observers.
+    pub fn ensemble(seed: u64, clients: usize, servers: usize, observers: usize) -> World {
+        World::story(seed, Options::calm_ensemble(clients, servers, observers))
+    }
+
+    /// A client goes to this server the next time it connects, and only there.
+    pub fn send_to(&mut self, client: usize, server: usize) {
+        self.sent_to[client] = Some(server);
+    }
+
+    /// A client has a session at this server.
+    pub fn attach_at(&mut self, client: usize, server: usize) {
+        self.send_to(client, server);
+        if self.clients[client].standing != Standing::Away {
+            let ended = self.disconnect(client);
+            self.insist(ended);
+        }
+        self.attach(client);
+    }
+
+    /// The server that leads the newest epoch, once everybody serves.
+    pub fn leader(&mut self) -> usize {
+        self.run_until("every server serves", |world| {
+            world.history.seats.iter().all(|seat| seat.serves)
+        });
+        self.history.leaders.last_key_value().map_or(0, |(_, (leader, _))| *leader)
+    }
+
+    /// How many epochs there were.
+    pub fn epochs(&self) -> usize {
+        self.history.leaders.len()
+    }
+
+    /// A server neither hears the others nor is heard, for a while, ms.
+    pub fn isolate(&mut self, server: usize, ms: u64) {
+        let until = self.now + ms * 1_000_000;
+        for other in 0..self.nodes.len() {
+            self.peers.cut(server, other, until);
+            self.peers.cut(other, server, until);
+        }
+    }
+
+    /// Nobody asks for anything, and all servers are in the same state.
+    pub fn come_together(&mut self) {
+        self.run_until("all servers are in the same state", |world| {
+            let mut together = Together::default();
+            together.look(&world.history);
+            together.is_done()
+        });
     }
 
     /// A world of this kind in which clients say only what they are told to.
@@ -167,6 +221,10 @@ impl World {
                 let xid = client.owe(OpCode::Exists, Asked::Exists(path.to_vec(), watch), floor);
                 return Request::Exists { path, watch }.encode(xid, bytes);
             }
+            Ask::Sync => {
+                let xid = client.owe(OpCode::Sync, Asked::Sync, floor);
+                return Request::Sync { path: Some(b"/") }.encode(xid, bytes);
+            }
             Ask::Close => {
                 let xid = client.owe(OpCode::CloseSession, Asked::Close, floor);
                 return Request::CloseSession.encode(xid, bytes);
@@ -181,7 +239,7 @@ impl World {
             Ask::Create(path) | Ask::Ephemeral(path) | Ask::Set(path, _) | Ask::Delete(path) => {
                 path
             }
-            Ask::Get(_) | Ask::Watch(_) | Ask::Close | Ask::Malformed => "",
+            Ask::Get(_) | Ask::Watch(_) | Ask::Sync | Ask::Close | Ask::Malformed => "",
         };
         let opcode = protocol::write::opcode_of(&op).expect("a write has an opcode");
         let xid = client.owe(opcode, Asked::Write(path.as_bytes().to_vec()), floor);

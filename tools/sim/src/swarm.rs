@@ -4,7 +4,7 @@
 use crate::dice::Dice;
 
 /// Whether the core takes part in ensembles: until it does, every world has one server.
-pub const CORE_JOINS: bool = false;
+pub const CORE_JOINS: bool = true;
 /// Keeps what is drawn for ensembles apart from everything else.
 const ENSEMBLES: u64 = 0x656e_7365_6d62_6c65;
 
@@ -90,6 +90,8 @@ pub struct Options {
     pub observers: usize,
     /// The ensemble's unit of time, ms.
     pub peer_tick_ms: u64,
+    /// A leader whose log write takes longer gives way, ms; 0: never.
+    pub disk_hang_ms: u64,
     /// Transactions that members keep in memory for those who come back.
     pub retained: usize,
     /// Longest way between two servers, us; each connection has its own.
@@ -137,6 +139,19 @@ impl Options {
         }
     }
 
+    /// The same with several servers.
+    pub fn calm_ensemble(clients: usize, servers: usize, observers: usize) -> Options {
+        Options {
+            servers,
+            observers,
+            peer_tick_ms: 100,
+            peer_delay_us: 500,
+            retained: 1000,
+            disk_hang_ms: 1000,
+            ..Options::calm(clients, 2)
+        }
+    }
+
     /// Draws a world.
     pub fn draw(dice: &mut Dice) -> Options {
         let often = |dice: &mut Dice, of: &[u32]| *dice.pick(of);
@@ -180,6 +195,7 @@ impl Options {
             servers: 1,
             observers: 0,
             peer_tick_ms: 200,
+            disk_hang_ms: 0,
             retained: 1000,
             peer_delay_us: 1000,
             peer_slow: 0,
@@ -212,6 +228,7 @@ impl Options {
         let often = |dice: &mut Dice, of: &[u32]| *dice.pick(of);
         self.observers = *dice.pick(&[0, 0, 1, 2]);
         self.peer_tick_ms = *dice.pick(&[50, 200]);
+        self.disk_hang_ms = *dice.pick(&[0, 1000]);
         self.retained = *dice.pick(&[2, 20, 1000]);
         self.peer_delay_us = *dice.pick(&[100, 2000, 20_000]);
         self.peer_slow = often(dice, &[0, 0, 100]);
@@ -277,6 +294,7 @@ impl Options {
             "servers" => self.servers = value as usize,
             "observers" => self.observers = value as usize,
             "peer_tick_ms" => self.peer_tick_ms = value,
+            "disk_hang_ms" => self.disk_hang_ms = value,
             "retained" => self.retained = value as usize,
             "peer_delay_us" => self.peer_delay_us = value,
             "peer_slow" => self.peer_slow = value as u32,

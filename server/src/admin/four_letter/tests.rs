@@ -76,3 +76,47 @@ fn watches_are_joined_over_shards() {
     assert_eq!(text(watches_by_path(&reports)), "/a\n\t0x1\n\t0x2\n/b\n\t0x1\n\n");
     assert_eq!(watch_summary(&reports), "2 connections watching 2 paths\nTotal watches:3\n");
 }
+
+#[test]
+fn members_print_what_upstreams_do() {
+    use crate::admin::{EnsembleFacts, metrics};
+    use model::{Epoch, ServerId};
+    use replication::{Activity, Learners, Standing};
+
+    let standing = Standing { activity: Activity::Broadcasting, voters: 3, learners: None };
+    let follower = EnsembleFacts { standing, ..EnsembleFacts::default() };
+    let following = RoleKind::Following(ServerId(2), Epoch(1));
+    let lines = |role, facts| {
+        let lines = metrics::ensemble_lines(role, facts).into_iter();
+        lines.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        lines(following, &follower),
+        ["peer_state=following - broadcast", "quorum_size=3", "synced_observers=0"]
+    );
+    let electing = Standing { activity: Activity::Electing, ..standing };
+    let reader = EnsembleFacts { standing: electing, ..follower };
+    assert_eq!(lines(RoleKind::Looking, &reader), ["peer_state=looking", "quorum_size=3"]);
+    let learners = Learners { connected: 5, followers: 3, without_vote: 1, observers: 1, syncs: 2 };
+    let standing = Standing { learners: Some(learners), ..standing };
+    let mut proposal_bytes = metrics::Sizes::default();
+    [70, 90, 50, 60].into_iter().for_each(|size| proposal_bytes.record(size));
+    let leader = EnsembleFacts { standing, leading_ms: Some(7), proposal_bytes };
+    assert_eq!(
+        lines(RoleKind::Leading(Epoch(1)), &leader),
+        [
+            "peer_state=leading - broadcast",
+            "quorum_size=3",
+            "learners=5",
+            "followers=5",
+            "synced_followers=3",
+            "synced_non_voting_followers=1",
+            "synced_observers=1",
+            "pending_syncs=2",
+            "leader_uptime=7",
+            "last_proposal_size=60",
+            "min_proposal_size=50",
+            "max_proposal_size=90",
+        ]
+    );
+}

@@ -22,6 +22,7 @@ pub(super) fn config() -> CoreConfig {
     CoreConfig {
         server: ServerId(1),
         ensemble: None,
+        read_only_mode: false,
         shards: 2,
         tick_ms: 2000,
         session_timeout_ms_min: 4000,
@@ -166,11 +167,16 @@ impl Bench {
 
     /// The process ends without a word, and starts again from what is on the disk.
     pub(super) fn restart(self) -> Bench {
+        self.restart_as(config())
+    }
+
+    /// The same, with another configuration.
+    pub(super) fn restart_as(self, config: CoreConfig) -> Bench {
         let mut disk = self.disk;
         disk.ordered.clear();
         let mut now = self.now;
         now.mono = now.mono + std::time::Duration::from_secs(1);
-        let mut bench = Bench::start(config(), disk, 1024, now);
+        let mut bench = Bench::start(config, disk, 1024, now);
         bench.settle();
         bench
     }

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine::disk::{AlignedBuf, DiskFact, DiskFault, DiskOp, DiskToken};
+use engine::disk::{AlignedBuf, DiskFact, DiskFault, DiskOp, DiskToken, SmallFile};
 
 use super::files::{sync_parent, unfinished};
 use super::{Access, Completions, Dirs, QUEUE_MAX, fault};
@@ -21,6 +21,8 @@ const FILL_PAUSE_MAX: Duration = Duration::from_millis(20);
 pub(crate) struct SlowWork {
     segments: flume::Sender<DiskOp>,
     snapshots: flume::Sender<DiskOp>,
+    /// The two copies of the promises: an election waits for both, and for nothing else.
+    promises: [flume::Sender<DiskOp>; 2],
     rest: flume::Sender<DiskOp>,
 }
 
@@ -45,6 +47,7 @@ impl SlowWork {
         Ok(SlowWork {
             segments: thread("segments")?,
             snapshots: thread("snapshots")?,
+            promises: [thread("promises-a")?, thread("promises-b")?],
             rest: thread("files")?,
         })
     }
@@ -56,8 +59,9 @@ impl SlowWork {
             | DiskOp::AdoptSnapshot { .. }
             | DiskOp::RemoveIncoming { .. }
             | DiskOp::RemoveSnapshot { .. } => &self.snapshots,
+            DiskOp::ReplaceFile { file: SmallFile::EpochA, .. } => &self.promises[0],
+            DiskOp::ReplaceFile { file: SmallFile::EpochB, .. } => &self.promises[1],
             DiskOp::RemoveSegment { .. }
-            | DiskOp::ReplaceFile { .. }
             | DiskOp::MeasureSpace { .. }
             | DiskOp::WriteSegment { .. } => &self.rest,
         };

@@ -13,7 +13,7 @@ impl Checker for DurableAfterAck {
     }
 
     fn see(&mut self, history: &History, seen: &Seen<'_>) -> Result<(), String> {
-        let Seen::Recovered { node, version, published_before } = seen else { return Ok(()) };
+        let Seen::Recovered { node, version, published_before, .. } = seen else { return Ok(()) };
         if version.zxid() < *published_before {
             return Err(format!(
                 "node {node} recovered only up to {:?}; {published_before:?} had been published and \
@@ -37,8 +37,12 @@ mod tests {
         let mut maker = Maker::new();
         let version = maker.create("/p0");
         let see = |before| {
-            let seen =
-                Seen::Recovered { node: 0, version: &version, published_before: Zxid(before) };
+            let seen = Seen::Recovered {
+                node: 0,
+                version: &version,
+                first: &version,
+                published_before: Zxid(before),
+            };
             DurableAfterAck.see(&maker.history, &seen)
         };
         assert_eq!(see(1), Ok(()));

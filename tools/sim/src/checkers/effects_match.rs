@@ -86,8 +86,8 @@ impl Checker for EffectsMatch {
                     }
                 }
             }
-            Seen::Recovered { node, version, .. } => {
-                self.nodes.entry(*node).or_default().begin(version);
+            Seen::Recovered { node, first, .. } => {
+                self.nodes.entry(*node).or_default().begin(first);
             }
             Seen::Attached { .. }
             | Seen::Dropped { .. }

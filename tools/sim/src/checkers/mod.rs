@@ -85,8 +85,10 @@ pub enum Seen<'a> {
     Recovered {
         /// Node.
         node: usize,
-        /// State it starts with.
+        /// State that its disk holds.
         version: &'a Version,
+        /// State that its shards begin with: a member of an ensemble may have to take back more.
+        first: &'a Version,
         /// Last transaction that it had published before.
         published_before: Zxid,
     },

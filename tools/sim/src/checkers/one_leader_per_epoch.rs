@@ -72,7 +72,12 @@ mod tests {
         assert_eq!(lead(&mut checker, 1, 2), Ok(()));
         assert!(lead(&mut checker, 1, 1).is_err(), "epoch 1 has its leader");
         let history = History::of(3);
-        let seen = Seen::Recovered { node: 1, version: &version, published_before: Zxid::ZERO };
+        let seen = Seen::Recovered {
+            node: 1,
+            version: &version,
+            first: &version,
+            published_before: Zxid::ZERO,
+        };
         checker.see(&history, &seen).expect("nothing wrong");
         assert!(lead(&mut checker, 1, 2).is_err(), "that was in another life");
     }

@@ -17,13 +17,17 @@ impl Checker for RealTimeOrder {
         "same_server_recency_and_linearizable_writes"
     }
 
-    fn see(&mut self, _history: &History, seen: &Seen<'_>) -> Result<(), String> {
+    fn see(&mut self, history: &History, seen: &Seen<'_>) -> Result<(), String> {
         let Seen::Replied { client, pending, header, .. } = seen else { return Ok(()) };
         if header.zxid.0 <= 0 {
             return Ok(());
         }
-        let write = matches!(pending.asked, Asked::Write(_) | Asked::Multi | Asked::Malformed)
-            && header.err != NO_SPACE;
+        // A learner refuses by itself what cannot be read: without a transaction.
+        let write = match pending.asked {
+            Asked::Write(_) | Asked::Multi => header.err != NO_SPACE,
+            Asked::Malformed => header.err != NO_SPACE && !history.is_ensemble(),
+            _ => false,
+        };
         let floor = if write { pending.floor.anywhere } else { pending.floor.here };
         let fine = if write { header.zxid > floor } else { header.zxid >= floor };
         if fine {

@@ -14,6 +14,8 @@ use crate::history::History;
 pub(super) struct SessionExpiry {
     /// Granted timeouts, ms; a re-attach changes them.
     timeouts: BTreeMap<SessionId, i32>,
+    /// Timeouts that sessions were created with: what a new leader knows of them, ms.
+    created: BTreeMap<SessionId, i32>,
     alive: BTreeSet<SessionId>,
 }
 
@@ -56,6 +58,7 @@ impl Checker for SessionExpiry {
                 }
                 for (session, stored) in sessions {
                     if self.alive.insert(*session) {
+                        self.created.insert(*session, stored.timeout_ms);
                         self.timeouts.entry(*session).or_insert(stored.timeout_ms);
                     }
                 }
@@ -89,6 +92,8 @@ impl SessionExpiry {
         let heard = *heard.max(&since);
         // Somebody may have attached with less and never got the answer.
         let timeout_ms = history.asked_ms.get(&session).map_or(*granted, |ms| *ms.min(granted));
+        let created = self.created.get(&session).filter(|_| history.is_ensemble());
+        let timeout_ms = created.map_or(timeout_ms, |ms| timeout_ms.min(*ms));
         if history.closing.contains(&session) {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use engine::Version;
 use engine::recover::DiskImage;
 use server::core::{CoreInput, CoreOutputs};
-use server::link::ToShard;
+use server::link::{Service, ToShard};
 
 use super::{NodeEvent, Outcome, TICK_NS, World};
 use crate::checkers::Seen;
@@ -28,7 +28,7 @@ impl World {
                 }
                 Err(self.violation("recovers_after_crash", error.to_string()))
             }
-            Started::Running(version) => {
+            Started::Running(version, first) => {
                 self.note_at(at, "node", "started", &format!("{version:?}"));
                 self.peers.start(at);
                 if self.nodes[at].disk.damaged() && version.zxid() < published_before {
@@ -38,7 +38,12 @@ impl World {
                     return Ok(());
                 }
                 self.history.recover(at, &version);
-                let seen = Seen::Recovered { node: at, version: &version, published_before };
+                let seen = Seen::Recovered {
+                    node: at,
+                    version: &version,
+                    first: &first,
+                    published_before,
+                };
                 self.see(&seen)?;
                 self.replay_without_newest(at, &version)?;
                 self.core_outputs(at, out)
@@ -133,8 +138,8 @@ impl World {
         }
         let Some(process) = &mut self.nodes[at].process else { return Ok(()) };
         for (shard, message) in out.to_shards {
-            if let ToShard::Serving { serving: serves, .. } = &message {
-                self.history.seats[at].serves = *serves;
+            if let ToShard::Serving { service, .. } = &message {
+                self.history.seats[at].serves = *service == Service::Everybody;
             }
             process.shards[usize::from(shard.0)].to_shard.push_back(message);
         }
@@ -148,6 +153,12 @@ impl World {
             let words = format!("{published:?} in {} segments", batch.segments.len());
             self.note_at(at, "core", "publish", &words);
             self.see(&Seen::Published { node: at, batch: &batch })?;
+        }
+        let node = &mut self.nodes[at];
+        if let Some(due) = node.due(self.now)
+            && let Some(process) = &mut node.process
+        {
+            process.tick_at = process.tick_at.min(due);
         }
         for order in out.peers {
             self.peer_order(at, order)?;

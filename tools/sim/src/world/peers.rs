@@ -57,6 +57,8 @@ impl World {
 
     /// A server has said something to another.
     fn said(&mut self, from: usize, to: usize, packet: &Packet<'_>) -> Outcome {
+        let words = format!("n{} {}", to + 1, in_short(packet));
+        self.note_at(from, "peer", "said", &words);
         match packet {
             Packet::NewLeader { zxid, .. } => {
                 self.see(&Seen::Said { from, to, packet })?;
@@ -130,6 +132,22 @@ impl World {
         for session in heard {
             self.history.hear(nodes[1], session);
         }
+    }
+}
+
+fn in_short(packet: &Packet<'_>) -> String {
+    let content = |entry: &[u8]| match model::txn::decode_entry(entry) {
+        Ok((header, txn, _)) => format!("{} {} {txn:?}", header.session, header.cxid),
+        Err(error) => error.to_string(),
+    };
+    match packet {
+        Packet::Proposal { zxid, entry } => format!("propose {zxid:?} {}", content(entry)),
+        Packet::Inform { zxid, entry } => format!("inform {zxid:?} {}", content(entry)),
+        Packet::NewLeader { zxid, .. } => format!("new leader {zxid:?}"),
+        Packet::Request { record, .. } => {
+            format!("request {} {} of {}", record.opcode, record.cxid, record.session)
+        }
+        other => format!("{other:?}"),
     }
 }
 

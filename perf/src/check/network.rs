@@ -1,90 +1,40 @@
-//! What this machine can do at best, for ratios: a bare echo over loopback, one durable write of
-//! 4 KiB, and a loop that only sends.
+//! What the network gives: a bare echo over loopback, a loop that only sends, and the round trip
+//! to another machine.
 
-use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use serde::Serialize;
 
-use crate::cli::{FloorArgs, duration};
-use crate::fleet::Fleet;
 use crate::proc;
-use crate::pump::{self, Kind, Plan, Tally};
-use crate::report::{self, Latencies, Percentiles};
+use crate::report::{self, Latencies};
+use crate::wire::{self, Fleet, PATIENCE, Plan, Tally, Verb};
 
-/// Bytes of one durable write.
-const BLOCK: usize = 4096;
-/// Bytes of the file they go to.
-const FILE: usize = 16 << 20;
-/// Durable writes at most.
-const WRITES_MAX: usize = 20_000;
 /// Bytes of a notification with a path of some thirty characters.
 const NOTIFICATION: usize = 64;
+/// Handshakes with a peer a second, so that nobody takes them for an attack.
+const PEER_PAUSE: Duration = Duration::from_millis(5);
 
-#[derive(Serialize)]
-struct FloorResult {
-    echo_requests_per_second: f64,
-    echo_server_cpu_us_per_request: f64,
-    echo_client_cpu_us_per_request: f64,
-    round_trip: Percentiles,
-    durable_write: Percentiles,
-    sockets: u32,
-    send_cpu_us: f64,
-    send_wall_us: f64,
-}
-
-/// Runs `floor`.
-pub(crate) fn run(args: &FloorArgs) -> Result<()> {
-    let sockets = u64::from(args.sockets.max(args.connections));
-    proc::allow_open_files(2 * sockets + 64)?;
-    let length = duration(args.seconds);
-    let busy = echo(args.connections, args.outstanding, args.size as usize, length)?;
-    let calm = echo(1, 1, args.size as usize, length)?;
-    let durable = durable(&args.dir, length)?;
-    let (send_cpu, send_wall) = sends(args.sockets as usize, length)?;
-    let seconds = length.as_secs_f64();
-    let result = FloorResult {
-        echo_requests_per_second: busy.tally.completed as f64 / seconds,
-        echo_server_cpu_us_per_request: busy.server_us,
-        echo_client_cpu_us_per_request: busy.client_us,
-        round_trip: Percentiles::of(&calm.tally.reads),
-        durable_write: Percentiles::of(&durable),
-        sockets: args.sockets,
-        send_cpu_us: send_cpu,
-        send_wall_us: send_wall,
-    };
-    println!(
-        "echo, {} x {} in flight: {:.0} requests/s, {:.2} us CPU per request (client {:.2})",
-        args.connections,
-        args.outstanding,
-        result.echo_requests_per_second,
-        result.echo_server_cpu_us_per_request,
-        result.echo_client_cpu_us_per_request
-    );
-    result.round_trip.print("echo, one in flight");
-    result.durable_write.print("durable write of 4 KiB");
-    println!(
-        "send loop over {} sockets: {:.2} us CPU per send, {:.2} us elapsed",
-        result.sockets, result.send_cpu_us, result.send_wall_us
-    );
-    report::save(args.json.as_deref(), &result)
-}
-
-struct Echoed {
-    tally: Tally,
-    server_us: f64,
-    client_us: f64,
+/// What the echo gave.
+pub(super) struct Echoed {
+    /// Latencies and counts.
+    pub(super) tally: Tally,
+    /// CPU time of the echoing thread per request, us.
+    pub(super) server_us: f64,
+    /// CPU time of the generator per request, us.
+    pub(super) client_us: f64,
 }
 
 /// Client and server threads over loopback; CPU time of each per request.
-fn echo(connections: u32, outstanding: u32, size: usize, length: Duration) -> Result<Echoed> {
+pub(super) fn echo(
+    connections: u32,
+    outstanding: u32,
+    size: usize,
+    length: Duration,
+) -> Result<Echoed> {
     let listener = TcpListener::bind("127.0.0.1:0").context("listening on loopback")?;
     let address = listener.local_addr().context("own address")?;
     let stop = AtomicBool::new(false);
@@ -104,11 +54,12 @@ fn echo(connections: u32, outstanding: u32, size: usize, length: Duration) -> Re
                 tolerate: 0,
             };
             let cpu = proc::thread_cpu();
-            let tally = pump::run(&mut fleet, &plan, &AtomicBool::new(false), |_, xid, out| {
+            let idle = (&AtomicBool::new(false), &AtomicU64::new(0));
+            let tally = wire::run(&mut fleet, &plan, idle, |_, tag, out| {
                 let start = out.len();
                 out.extend_from_slice(&frame);
-                out[start + 4..start + 8].copy_from_slice(&xid.to_be_bytes());
-                Some(Kind::Read)
+                out[start + 4..start + 8].copy_from_slice(&tag.to_be_bytes());
+                Some(Verb::Get)
             })?;
             let cpu = proc::thread_cpu().saturating_sub(cpu);
             anyhow::Ok((tally, cpu))
@@ -116,7 +67,7 @@ fn echo(connections: u32, outstanding: u32, size: usize, length: Duration) -> Re
         stop.store(true, Ordering::Relaxed);
         let server = server.join().unwrap_or_else(|_| Err(anyhow!("the echo server failed")))?;
         let (tally, client_cpu) = client?;
-        let answered = tally.reads.len();
+        let answered = tally.answered;
         Ok(Echoed {
             server_us: report::per(server.as_secs_f64(), answered),
             client_us: report::per(client_cpu.as_secs_f64(), answered),
@@ -159,45 +110,9 @@ fn echo_server(listener: &TcpListener, count: usize, stop: &AtomicBool) -> Resul
     Ok(proc::thread_cpu().saturating_sub(begin))
 }
 
-/// Overwrites blocks of a file whose space is already written, each durable on return.
-fn durable(dir: &Path, length: Duration) -> Result<Latencies> {
-    let path = dir.join(format!("ringkeeper-perf-{}.floor", std::process::id()));
-    let outcome = overwrite(&path, length).with_context(|| format!("--dir {}", dir.display()));
-    let _ = fs::remove_file(&path);
-    outcome
-}
-
-fn overwrite(path: &Path, length: Duration) -> Result<Latencies> {
-    let file = File::create_new(path).context("creating a file")?;
-    file.write_all_at(&vec![0; FILE], 0).context("filling the file")?;
-    file.sync_all().context("syncing the file")?;
-    drop(file);
-    let file = OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_DIRECT | libc::O_DSYNC)
-        .open(path)
-        .context("opening for direct writes (not every file system can)")?;
-    // Direct writes want an aligned buffer; an aligned piece of a larger one will do.
-    let buffer = vec![0x5a; 2 * BLOCK];
-    let skip = buffer.as_ptr().align_offset(BLOCK);
-    let block = &buffer[skip..skip + BLOCK];
-    let mut latencies = report::latencies();
-    let begin = Instant::now();
-    for index in 0..WRITES_MAX {
-        if begin.elapsed() >= length {
-            break;
-        }
-        let at = (index * BLOCK % FILE) as u64;
-        let before = Instant::now();
-        file.write_all_at(block, at).context("durable write")?;
-        report::record(&mut latencies, before.elapsed());
-    }
-    Ok(latencies)
-}
-
 /// Sends one notification's bytes to each of many sockets, over and over; CPU and elapsed time
 /// per send, us. The other ends are emptied between rounds, outside the measurement.
-fn sends(count: usize, length: Duration) -> Result<(f64, f64)> {
+pub(super) fn sends(count: usize, length: Duration) -> Result<(f64, f64)> {
     let listener = TcpListener::bind("127.0.0.1:0").context("listening on loopback")?;
     let address = listener.local_addr().context("own address")?;
     let mut pairs = Vec::with_capacity(count);
@@ -224,4 +139,19 @@ fn sends(count: usize, length: Duration) -> Result<(f64, f64)> {
         }
     }
     Ok((report::per(cpu.as_secs_f64(), sent), report::per(wall.as_secs_f64(), sent)))
+}
+
+/// Round trips to another machine: the time a TCP handshake takes, which needs nothing there but
+/// a port that listens.
+pub(super) fn peer(address: SocketAddr, length: Duration) -> Result<Latencies> {
+    let mut latencies = report::latencies();
+    let begin = Instant::now();
+    while begin.elapsed() < length || latencies.is_empty() {
+        let before = Instant::now();
+        TcpStream::connect_timeout(&address, PATIENCE)
+            .with_context(|| format!("--peer {address}"))?;
+        report::record(&mut latencies, before.elapsed());
+        std::thread::sleep(PEER_PAUSE);
+    }
+    Ok(latencies)
 }

@@ -9,10 +9,20 @@ use model::Xid;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
-use protocol::{ConnectResponse, ServerFrame};
 
-use crate::cli::Target;
-use crate::connection::{Connection, PATIENCE};
+use super::connection::{Arrival, Connection, PATIENCE, Ticket};
+use crate::cli::{Api, Target};
+
+/// How sessions are opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Opening<'a> {
+    /// Handshakes in flight; 0 stands for 64.
+    pub(crate) window: usize,
+    /// Sessions to start a second; without it as many as the window lets through.
+    pub(crate) rate: Option<f64>,
+    /// Sessions to come back to, one for each connection; none are new ones.
+    pub(crate) tickets: &'a [Ticket],
+}
 
 /// Connections and the means to wait for them.
 pub(crate) struct Fleet {
@@ -26,33 +36,38 @@ pub(crate) struct Fleet {
     pings_checked: Instant,
     /// Pings sent so far.
     pub(crate) pings: u64,
+    /// To come back to the sessions, in the connections' order.
+    pub(crate) tickets: Vec<Option<Ticket>>,
+    api: Api,
 }
 
 impl Fleet {
     /// Connections without sessions.
     pub(crate) fn bare(address: std::net::SocketAddr, count: usize) -> Result<Fleet> {
-        let mut fleet = Fleet::new(Duration::MAX)?;
+        let mut fleet = Fleet::new(Duration::MAX, Api::ZooKeeper)?;
         for _ in 0..count {
             fleet.add(Connection::open(address)?)?;
         }
         Ok(fleet)
     }
 
-    /// Opens sessions, at most `window` handshakes at a time and at most `rate` a second.
-    /// `opened` is told how long each took, from the first moment it could have been started.
+    /// Opens sessions. `opened` is told how long each took, from the first moment it could have
+    /// been started.
     pub(crate) fn open(
         target: &Target,
         count: usize,
-        window: usize,
-        rate: Option<f64>,
+        opening: Opening<'_>,
         mut opened: impl FnMut(Duration),
     ) -> Result<Fleet> {
-        let mut fleet = Fleet::new(Duration::from_millis(target.session_timeout_ms as u64 / 3))?;
+        let third = Duration::from_millis(target.session_timeout_ms as u64 / 3);
+        let mut fleet = Fleet::new(third, target.api)?;
+        let (window, rate) = (if opening.window == 0 { 64 } else { opening.window }, opening.rate);
         let begin = Instant::now();
         let due = |index: usize| rate.map_or(begin, |rate| begin + at_rate(index, rate));
         let mut started: Vec<Instant> = Vec::new();
         let (mut waiting, mut done) = (0, 0);
         let mut established = vec![false; count];
+        fleet.tickets = vec![None; count];
         let mut progress = Instant::now();
         let mut ready = Vec::new();
         while done < count {
@@ -60,8 +75,8 @@ impl Fleet {
             while started.len() < count && waiting < window && due(started.len()) <= now {
                 let index = started.len();
                 started.push(if rate.is_some() { due(index) } else { Instant::now() });
-                let mut connection = Connection::open(target.address)?;
-                connection.start_session(target);
+                let mut connection = Connection::open(target.address(index))?;
+                connection.start_session(target, opening.tickets.get(index));
                 fleet.add(connection)?;
                 fleet.flush(index, Instant::now())?;
                 waiting += 1;
@@ -70,7 +85,7 @@ impl Fleet {
             ensure!(
                 progress.elapsed() < PATIENCE,
                 "{} accepted a connection and did not answer the handshake within {} s",
-                target.address,
+                target.address(0),
                 PATIENCE.as_secs()
             );
             let next_due = if started.len() < count && waiting < window {
@@ -78,23 +93,15 @@ impl Fleet {
             } else {
                 Duration::from_millis(100)
             };
-            let mut timeout_ms = i32::MAX;
-            fleet.poll_payloads(
+            let mut shortest = i32::MAX;
+            let mut tickets = std::mem::take(&mut fleet.tickets);
+            fleet.poll(
                 next_due.min(Duration::from_millis(100)),
                 &mut ready,
-                |index, payload| {
-                    if established[index] {
-                        return Ok(());
-                    }
-                    let response = ConnectResponse::decode(payload).with_context(|| {
-                        format!("{} does not speak ZooKeeper's protocol", target.address)
-                    })?;
-                    ensure!(
-                        !response.session.is_none() && response.timeout_ms > 0,
-                        "{} refused a new session",
-                        target.address
-                    );
-                    timeout_ms = timeout_ms.min(response.timeout_ms);
+                |index, arrival| {
+                    let Arrival::Opened { timeout_ms, ticket } = arrival else { return Ok(()) };
+                    shortest = shortest.min(timeout_ms);
+                    tickets[index] = ticket;
                     established[index] = true;
                     (waiting, done) = (waiting - 1, done + 1);
                     progress = Instant::now();
@@ -102,8 +109,9 @@ impl Fleet {
                     Ok(())
                 },
             )?;
-            if timeout_ms != i32::MAX {
-                let every = Duration::from_millis(timeout_ms as u64 / 3);
+            fleet.tickets = tickets;
+            if shortest != i32::MAX {
+                let every = Duration::from_millis(shortest as u64 / 3);
                 fleet.ping_every = fleet.ping_every.min(every);
             }
             // Sessions opened early would expire while a long storm goes on.
@@ -112,7 +120,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    fn new(ping_every: Duration) -> Result<Fleet> {
+    fn new(ping_every: Duration, api: Api) -> Result<Fleet> {
         Ok(Fleet {
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll")?,
             connections: Vec::new(),
@@ -122,6 +130,8 @@ impl Fleet {
             ping_every,
             pings_checked: Instant::now(),
             pings: 0,
+            tickets: Vec::new(),
+            api,
         })
     }
 
@@ -156,28 +166,23 @@ impl Fleet {
         Ok(())
     }
 
+    /// A tag that no request of this connection had.
+    pub(crate) fn next_tag(&mut self, index: usize) -> i32 {
+        self.connections[index].next_tag()
+    }
+
+    /// Replies come in the order of the requests.
+    pub(crate) fn is_ordered(&self) -> bool {
+        self.connections.first().is_none_or(Connection::is_ordered)
+    }
+
     /// Waits up to `timeout` and hands over what came. `ready` is filled with the connections
     /// that were read, each once.
     pub(crate) fn poll(
         &mut self,
         timeout: Duration,
         ready: &mut Vec<usize>,
-        mut take: impl FnMut(usize, ServerFrame<'_>) -> Result<()>,
-    ) -> Result<()> {
-        self.poll_payloads(timeout, ready, |index, payload| {
-            let frame = ServerFrame::decode(payload).context("undecodable server frame")?;
-            match frame {
-                ServerFrame::Reply(header, _) if header.xid == Xid::PING => Ok(()),
-                other => take(index, other),
-            }
-        })
-    }
-
-    fn poll_payloads(
-        &mut self,
-        timeout: Duration,
-        ready: &mut Vec<usize>,
-        mut take: impl FnMut(usize, &[u8]) -> Result<()>,
+        mut take: impl FnMut(usize, Arrival<'_>) -> Result<()>,
     ) -> Result<()> {
         ready.clear();
         // epoll itself counts in milliseconds, too coarse for an open loop.
@@ -203,7 +208,10 @@ impl Fleet {
             let others = EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
             if event.events().intersects(others) {
                 self.connections[index]
-                    .receive(&mut self.scratch, |payload| take(index, payload))?;
+                    .receive(&mut self.scratch, |arrival| take(index, arrival))?;
+                if self.api == Api::Etcd && self.connections[index].has_output() {
+                    self.flush(index, Instant::now())?;
+                }
                 ready.push(index);
             }
         }
@@ -222,8 +230,7 @@ impl Fleet {
         self.pings_checked = now;
         for index in 0..self.connections.len() {
             let silent = now.saturating_duration_since(self.connections[index].last_sent);
-            if wanted(index) && silent >= self.ping_every {
-                self.connections[index].ping();
+            if wanted(index) && silent >= self.ping_every && self.connections[index].ping() {
                 self.pings += 1;
                 self.flush(index, now)?;
             }
@@ -231,28 +238,30 @@ impl Fleet {
         Ok(())
     }
 
-    /// Sends one request on every connection, at most `window` unanswered, and waits for all
-    /// replies, which must be successes.
-    pub(crate) fn call_all(
+    /// Sets one watch on every connection, at most `window` unanswered, and waits until all are
+    /// confirmed. `request` appends the request with the given tag.
+    pub(crate) fn watch_all(
         &mut self,
-        what: &str,
         window: usize,
-        mut request: impl FnMut(usize, &mut Vec<u8>),
+        mut request: impl FnMut(i32, &mut Vec<u8>),
     ) -> Result<()> {
+        let what = "setting a watch";
         let total = self.len();
         let (mut sent, mut done) = (0, 0);
         let mut ready = Vec::new();
         let mut progress = Instant::now();
         while done < total {
             while sent < total && sent - done < window {
-                request(sent, self.connections[sent].out());
+                let tag = self.connections[sent].next_tag();
+                self.connections[sent].watches(tag);
+                request(tag, self.connections[sent].out());
                 self.flush(sent, Instant::now())?;
                 sent += 1;
             }
             let before = done;
-            self.poll(Duration::from_millis(100), &mut ready, |_, frame| {
-                if let ServerFrame::Reply(header, _) = frame {
-                    check(what, header.err)?;
+            self.poll(Duration::from_millis(100), &mut ready, |_, arrival| {
+                if let Arrival::Reply { err, .. } = arrival {
+                    check(what, err)?;
                     done += 1;
                 }
                 Ok(())
@@ -270,6 +279,10 @@ impl Fleet {
 
     /// Closes all sessions in order and waits for the replies, at most `limit` in all.
     pub(crate) fn close(mut self, limit: Duration) -> Result<()> {
+        if self.api == Api::Etcd {
+            // Connections without leases leave nothing behind.
+            return Ok(());
+        }
         let until = Instant::now() + limit;
         let mut closed = 0;
         let total = self.len();
@@ -286,8 +299,8 @@ impl Fleet {
                 flying += 1;
             }
             let mut gone = Vec::new();
-            self.poll(Duration::from_millis(100), &mut ready, |index, frame| {
-                if matches!(frame, ServerFrame::Reply(header, _) if header.xid.0 == i32::MAX) {
+            self.poll(Duration::from_millis(100), &mut ready, |index, arrival| {
+                if matches!(arrival, Arrival::Reply { tag: i32::MAX, .. }) {
                     gone.push(index);
                 }
                 Ok(())
@@ -309,6 +322,7 @@ pub(crate) fn check(what: &str, err: i32) -> Result<()> {
         return Ok(());
     }
     match model::ErrorCode::from_code(err) {
+        _ if err > 0 => bail!("{what}: etcd answered gRPC status {err}"),
         Some(code) => bail!("{what}: the server answered {code}"),
         None => bail!("{what}: the server answered {err}"),
     }

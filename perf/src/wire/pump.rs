@@ -1,26 +1,67 @@
 //! Keeps connections full of requests and measures the replies.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use protocol::{ReplyHeader, ServerFrame};
+use serde::{Deserialize, Serialize};
 
-use crate::connection::PATIENCE;
-use crate::fleet::{self, Fleet};
+use super::connection::{Arrival, PATIENCE};
+use super::fleet::{self, Fleet};
 use crate::report::{self, Latencies};
 
 /// Requests that wait for a free place in an open loop before the run is given up.
 const BACKLOG_MAX: usize = 4_000_000;
 
 /// What a request does; its latency is recorded accordingly.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    /// Answered from memory.
-    Read,
-    /// Ordered and made durable.
-    Write,
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verb {
+    /// getData.
+    Get,
+    /// exists.
+    Exists,
+    /// getChildren2.
+    Children,
+    /// setData.
+    Set,
+    /// create.
+    Create,
+    /// create of an ephemeral znode.
+    CreateEphemeral,
+    /// delete.
+    Delete,
+    /// Several setData at once.
+    Multi,
+}
+
+impl Verb {
+    /// Every verb.
+    pub(crate) const ALL: [Verb; 8] = [
+        Verb::Get,
+        Verb::Exists,
+        Verb::Children,
+        Verb::Set,
+        Verb::Create,
+        Verb::CreateEphemeral,
+        Verb::Delete,
+        Verb::Multi,
+    ];
+
+    /// For people and flags.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Verb::Get => "get",
+            Verb::Exists => "exists",
+            Verb::Children => "children",
+            Verb::Set => "set",
+            Verb::Create => "create",
+            Verb::CreateEphemeral => "create-ephemeral",
+            Verb::Delete => "delete",
+            Verb::Multi => "multi",
+        }
+    }
 }
 
 /// When to send, and which replies count.
@@ -39,35 +80,48 @@ pub(crate) struct Plan {
 }
 
 /// What came back.
+#[derive(Default)]
 pub(crate) struct Tally {
-    /// Latencies of reads.
-    pub(crate) reads: Latencies,
-    /// Latencies of writes.
-    pub(crate) writes: Latencies,
+    /// Latencies by what was asked, in the order of [`Verb::ALL`].
+    latencies: [Option<Latencies>; Verb::ALL.len()],
     /// Replies between the plan's two moments.
     pub(crate) completed: u64,
+    /// All replies.
+    pub(crate) answered: u64,
     /// Most requests that waited for a free place (open loop).
     pub(crate) backlog_max: usize,
 }
 
 impl Tally {
-    /// Nothing yet.
-    pub(crate) fn new() -> Tally {
-        Tally {
-            reads: report::latencies(),
-            writes: report::latencies(),
-            completed: 0,
-            backlog_max: 0,
-        }
-    }
-
     /// Adds another pump's.
     pub(crate) fn add(&mut self, other: &Tally) -> Result<()> {
-        self.reads.add(&other.reads)?;
-        self.writes.add(&other.writes)?;
+        for verb in Verb::ALL {
+            if let Some(latencies) = other.of(verb) {
+                self.latencies[verb as usize]
+                    .get_or_insert_with(report::latencies)
+                    .add(latencies)?;
+            }
+        }
         self.completed += other.completed;
+        self.answered += other.answered;
         self.backlog_max = self.backlog_max.max(other.backlog_max);
         Ok(())
+    }
+
+    /// Latencies of one verb, if there were any.
+    pub(crate) fn of(&self, verb: Verb) -> Option<&Latencies> {
+        self.latencies[verb as usize].as_ref()
+    }
+
+    /// Latencies of several verbs together.
+    pub(crate) fn all(&self, wanted: impl Fn(Verb) -> bool) -> Latencies {
+        let mut all = report::latencies();
+        for latencies in Verb::ALL.into_iter().filter(|&verb| wanted(verb)) {
+            if let Some(latencies) = self.of(latencies) {
+                all.add(latencies).expect("histograms of one make add up");
+            }
+        }
+        all
     }
 }
 
@@ -85,33 +139,45 @@ impl std::error::Error for Stopped {}
 
 #[derive(Clone, Copy)]
 struct Flying {
-    xid: i32,
+    tag: i32,
     since: Instant,
-    kind: Kind,
+    verb: Verb,
 }
 
 struct Lane {
     flying: VecDeque<Flying>,
-    last_xid: i32,
     /// It has bytes to flush.
     touched: bool,
 }
 
 /// Runs until the plan's end, or until `next` has nothing more and all is answered. `next`
-/// appends one request frame with the given xid. After the end, outstanding requests are waited
-/// for, so that the slowest are not left out.
+/// appends one request for the connection with the given tag. After the end, outstanding requests
+/// are waited for, so that the slowest are not left out. `stop` is looked at and `count` told of
+/// replies as they come, for those who watch from outside.
 pub(crate) fn run(
     fleet: &mut Fleet,
     plan: &Plan,
-    stop: &AtomicBool,
-    next: impl FnMut(usize, i32, &mut Vec<u8>) -> Option<Kind>,
+    (stop, count): (&AtomicBool, &AtomicU64),
+    next: impl FnMut(usize, i32, &mut Vec<u8>) -> Option<Verb>,
 ) -> Result<Tally> {
-    let lane = || Lane { flying: VecDeque::new(), last_xid: 0, touched: false };
+    let lane = || Lane { flying: VecDeque::new(), touched: false };
     let lanes = (0..fleet.len()).map(|_| lane()).collect();
     let begin = Instant::now();
-    let (waiting, tally) = (VecDeque::new(), Tally::new());
-    Pump { plan, next, lanes, begin, exhausted: false, scheduled: 0, turn: 0, waiting, tally }
-        .run(fleet, stop)
+    let (waiting, tally) = (VecDeque::new(), Tally::default());
+    let ordered = fleet.is_ordered();
+    Pump {
+        plan,
+        next,
+        lanes,
+        begin,
+        ordered,
+        exhausted: false,
+        scheduled: 0,
+        turn: 0,
+        waiting,
+        tally,
+    }
+    .run(fleet, stop, count)
 }
 
 struct Pump<'a, N> {
@@ -119,6 +185,8 @@ struct Pump<'a, N> {
     next: N,
     lanes: Vec<Lane>,
     begin: Instant,
+    /// Replies come in the order of the requests.
+    ordered: bool,
     /// There is nothing more to send.
     exhausted: bool,
     /// Open loop: requests that were due so far.
@@ -130,8 +198,8 @@ struct Pump<'a, N> {
     tally: Tally,
 }
 
-impl<N: FnMut(usize, i32, &mut Vec<u8>) -> Option<Kind>> Pump<'_, N> {
-    fn run(mut self, fleet: &mut Fleet, stop: &AtomicBool) -> Result<Tally> {
+impl<N: FnMut(usize, i32, &mut Vec<u8>) -> Option<Verb>> Pump<'_, N> {
+    fn run(mut self, fleet: &mut Fleet, stop: &AtomicBool, count: &AtomicU64) -> Result<Tally> {
         let mut progress = self.begin;
         let mut ready: Vec<usize> = (0..fleet.len()).collect();
         loop {
@@ -162,11 +230,13 @@ impl<N: FnMut(usize, i32, &mut Vec<u8>) -> Option<Kind>> Pump<'_, N> {
                     timeout = timeout.min(due.saturating_duration_since(Instant::now()));
                 }
             }
-            fleet.poll(timeout, &mut ready, |index, frame| {
-                let ServerFrame::Reply(header, _) = frame else { return Ok(()) };
+            let before = self.tally.answered;
+            fleet.poll(timeout, &mut ready, |index, arrival| {
+                let Arrival::Reply { tag, err } = arrival else { return Ok(()) };
                 progress = Instant::now();
-                self.on_reply(index, &header, progress)
+                self.on_reply(index, tag, err, progress)
             })?;
+            count.fetch_add(self.tally.answered - before, Ordering::Relaxed);
             fleet.ping_silent(now)?;
         }
     }
@@ -227,38 +297,33 @@ impl<N: FnMut(usize, i32, &mut Vec<u8>) -> Option<Kind>> Pump<'_, N> {
 
     /// Appends one request; false if there are no more.
     fn launch(&mut self, index: usize, since: Instant, fleet: &mut Fleet) -> bool {
-        let lane = &mut self.lanes[index];
-        let xid = lane.last_xid.checked_add(1).unwrap_or(1);
-        let Some(kind) = (self.next)(index, xid, fleet.out(index)) else {
+        let tag = fleet.next_tag(index);
+        let Some(verb) = (self.next)(index, tag, fleet.out(index)) else {
             self.exhausted = true;
             return false;
         };
-        lane.last_xid = xid;
-        lane.flying.push_back(Flying { xid, since, kind });
+        self.lanes[index].flying.push_back(Flying { tag, since, verb });
         true
     }
 
-    fn on_reply(&mut self, index: usize, header: &ReplyHeader, now: Instant) -> Result<()> {
-        let Some(flying) = self.lanes[index].flying.pop_front() else {
-            bail!("the server sent a reply that nobody asked for: {header:?}")
+    fn on_reply(&mut self, index: usize, tag: i32, err: i32, now: Instant) -> Result<()> {
+        let flying = &mut self.lanes[index].flying;
+        let at = flying.iter().position(|flying| flying.tag == tag || self.ordered);
+        let Some(flying) = at.and_then(|at| flying.remove(at)) else {
+            bail!("the server sent a reply that nobody asked for: to request {tag}")
         };
-        ensure!(
-            header.xid.0 == flying.xid,
-            "the server answered xid {} when {} was due",
-            header.xid.0,
-            flying.xid
-        );
-        if header.err != self.plan.tolerate {
-            fleet::check("request", header.err)?;
+        let due = flying.tag;
+        ensure!(tag == due, "the server answered request {tag} when {due} was due");
+        if err != self.plan.tolerate {
+            fleet::check(flying.verb.name(), err)?;
         }
+        self.tally.answered += 1;
         if now >= self.plan.from && now < self.plan.upto {
             self.tally.completed += 1;
         }
         if flying.since >= self.plan.from {
-            let latencies = match flying.kind {
-                Kind::Read => &mut self.tally.reads,
-                Kind::Write => &mut self.tally.writes,
-            };
+            let latencies = &mut self.tally.latencies[flying.verb as usize];
+            let latencies = latencies.get_or_insert_with(report::latencies);
             report::record(latencies, now.duration_since(flying.since));
         }
         Ok(())

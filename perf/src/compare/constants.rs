@@ -1,0 +1,253 @@
+//! What a plan is calculated from: the measured costs of each server on this machine.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use super::Comparison;
+use super::results::{Query, Results};
+use super::rival::Kind;
+use crate::check::Floor;
+
+/// Shape of the file; one of another shape is refused.
+const SHAPE: u32 = 1;
+
+/// A file of constants.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Constants {
+    shape: u32,
+    /// When it was measured.
+    pub(crate) made: String,
+    /// In the short form: few and short runs.
+    pub(crate) short: bool,
+    /// The machine and its floor.
+    pub(crate) floor: Floor,
+    /// Versions by server.
+    pub(crate) versions: BTreeMap<Kind, String>,
+    /// By server, then by the size of the ensemble.
+    pub(crate) servers: BTreeMap<Kind, BTreeMap<usize, ServerConstants>>,
+}
+
+/// One point of a curve over the rate of requests.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct RatePoint {
+    /// Requests a second.
+    pub(crate) rate: f64,
+    /// CPU time of all servers per request, us.
+    pub(crate) cpu_us: f64,
+    /// Half of the latencies are below, us.
+    pub(crate) p50_us: f64,
+    /// One in a hundred is above, us.
+    pub(crate) p99_us: f64,
+    /// Writes to the log a second, 0 if unknown.
+    pub(crate) log_writes_per_second: f64,
+    /// Written to disks per request, by all servers, bytes.
+    pub(crate) disk_bytes: f64,
+}
+
+/// The costs of one server, or of one ensemble.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ServerConstants {
+    /// Reads of 100 B; the last point is the most that was reached.
+    pub(crate) reads: Vec<RatePoint>,
+    /// Durable writes of 100 B, likewise.
+    pub(crate) writes: Vec<RatePoint>,
+    /// CPU time of each further byte of a write, us.
+    pub(crate) write_cpu_us_per_byte: f64,
+    /// Written to disks per further byte of a write, bytes.
+    pub(crate) write_disk_bytes_per_byte: f64,
+    /// CPU time per notification, us.
+    pub(crate) notification_cpu_us: f64,
+    /// Elapsed time per notification of a large fan-out, us.
+    pub(crate) notification_us: f64,
+    /// Memory per idle session, bytes.
+    pub(crate) session_bytes: f64,
+    /// Memory per watch, bytes.
+    pub(crate) watch_bytes: f64,
+    /// CPU time per ping, us.
+    pub(crate) ping_cpu_us: f64,
+    /// Sessions that come back a second, when all do at once.
+    pub(crate) reattach_per_second: f64,
+    /// CPU time of one that comes back, us.
+    pub(crate) reattach_cpu_us: f64,
+    /// Memory of an empty server, bytes.
+    pub(crate) empty_bytes: f64,
+    /// Memory that a server takes once it has had writes, beyond the empty server and its tree,
+    /// bytes.
+    pub(crate) busy_bytes: f64,
+    /// Memory per byte of writes that wait for their replies, bytes.
+    pub(crate) waiting_bytes_per_byte: f64,
+    /// Memory per znode of 100 B, its path included, bytes.
+    pub(crate) znode_bytes: f64,
+    /// Memory per further byte of data, bytes.
+    pub(crate) znode_bytes_per_byte: f64,
+    /// Snapshot per znode of 100 B, bytes.
+    pub(crate) snapshot_bytes: f64,
+    /// Restart of an empty server, s.
+    pub(crate) restart_seconds: f64,
+    /// Restart, for each further znode, s.
+    pub(crate) restart_seconds_per_znode: f64,
+    /// Longest time without an acknowledged write after the leader was killed, s.
+    pub(crate) failover_seconds: f64,
+}
+
+impl Constants {
+    /// From what was measured.
+    pub(super) fn of(comparison: &Comparison) -> Option<Constants> {
+        let results = &comparison.results;
+        let mut servers = BTreeMap::new();
+        for contender in &comparison.contenders {
+            let mut sizes = BTreeMap::new();
+            for size in [1, super::ENSEMBLE] {
+                let measured = ServerConstants::of(results, contender.kind, size);
+                if !measured.writes.is_empty() {
+                    sizes.insert(size, measured);
+                }
+            }
+            servers.insert(contender.kind, sizes);
+        }
+        let versions = comparison.contenders.iter();
+        Some(Constants {
+            shape: SHAPE,
+            made: comparison.made.clone(),
+            short: comparison.short,
+            floor: comparison.floors.first()?.clone(),
+            versions: versions.map(|one| (one.kind, one.version.clone())).collect(),
+            servers,
+        })
+    }
+
+    /// Reads a file that `compare` wrote.
+    pub(crate) fn read(path: &Path) -> Result<Constants> {
+        let what = || format!("--constants {}", path.display());
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("{}: made by `ringkeeper-perf compare --out DIR`", what()))?;
+        let constants: Constants = serde_json::from_str(&text)
+            .with_context(|| format!("{}: not a file that compare wrote", what()))?;
+        anyhow::ensure!(
+            constants.shape == SHAPE,
+            "{}: of shape {}, and this program reads {SHAPE}: run compare again",
+            what(),
+            constants.shape
+        );
+        Ok(constants)
+    }
+}
+
+impl ServerConstants {
+    fn of(results: &Results, kind: Kind, servers: usize) -> ServerConstants {
+        // Memory, restarts and watches are each server's own, and measured on one.
+        let get = |servers: usize, case: &str, x: f64, metric: &str| {
+            let summary = results.summary(kind, Query { servers, case, x, metric });
+            summary.map(|summary| summary.median)
+        };
+        let last = |case: &str| results.places(kind, 1, case).last().copied();
+        let at_last = |case: &str, metric: &str| -> f64 {
+            last(case).and_then(|x| get(1, case, x, metric)).unwrap_or(0.0)
+        };
+        let fill = results.curve(kind, 1, "fill", "rss_bytes");
+        let (empty_bytes, znode_bytes) = line(&fill);
+        let (restart_seconds, restart_seconds_per_znode) =
+            line(&results.curve(kind, 1, "restart", "seconds"));
+        let thick = last("fill-1k").map_or(0.0, |znodes| {
+            let thin = get(1, "fill", znodes, "rss_bytes").unwrap_or(0.0);
+            let thick = get(1, "fill-1k", znodes, "rss_bytes").unwrap_or(0.0);
+            ((thick - thin) / znodes / 900.0).max(0.0)
+        });
+        let set = |case: &str, metric: &str| get(servers, case, 0.0, metric);
+        let per_byte = |metric: &str| match (set("set", metric), set("set-1k", metric)) {
+            (Some(small), Some(large)) => ((large - small) / 924.0).max(0.0),
+            _ => 0.0,
+        };
+        // The first round's: memory that was taken once is kept.
+        let first = |case: &str| -> Option<f64> {
+            let query = Query { servers: 1, case, x: 0.0, metric: "rss_bytes" };
+            results.values(kind, query).first().copied()
+        };
+        let (small, large) = (first("set").unwrap_or(0.0), first("set-1k").unwrap_or(0.0));
+        // 64 x 16 requests were in flight, of 924 bytes more.
+        let waiting = ((large - small) / (1024.0 * 924.0)).max(0.0);
+        let watchers = last("watch").unwrap_or(1.0);
+        let session_bytes = at_last("idle", "bytes_each");
+        ServerConstants {
+            reads: points(results, kind, servers, "get"),
+            writes: points(results, kind, servers, "set"),
+            write_cpu_us_per_byte: per_byte("cpu_us"),
+            write_disk_bytes_per_byte: per_byte("written_bytes"),
+            notification_cpu_us: at_last("watch", "cpu_us"),
+            notification_us: at_last("watch", "all_p50_us") / watchers,
+            session_bytes,
+            watch_bytes: (at_last("idle-watch", "bytes_each") - session_bytes).max(0.0),
+            ping_cpu_us: at_last("idle-watch", "ping_cpu_us"),
+            reattach_per_second: at_last("storm", "back_per_second"),
+            reattach_cpu_us: at_last("storm", "back_cpu_us"),
+            empty_bytes,
+            busy_bytes: (small - empty_bytes - 1000.0 * znode_bytes).max(0.0),
+            waiting_bytes_per_byte: waiting,
+            znode_bytes,
+            znode_bytes_per_byte: thick,
+            snapshot_bytes: at_last("snapshot", "bytes_each"),
+            restart_seconds,
+            restart_seconds_per_znode,
+            failover_seconds: get(servers, "failover", 0.0, "gap_ms").unwrap_or(0.0) / 1000.0,
+        }
+    }
+}
+
+/// CPU time and latency over the rate: one at a time, the open loop, and the closed loop's most.
+fn points(results: &Results, kind: Kind, servers: usize, op: &str) -> Vec<RatePoint> {
+    let at = |case: &str, x: f64| -> Option<RatePoint> {
+        let get = |metric: &str| {
+            let query = Query { servers, case, x, metric };
+            results.summary(kind, query).map(|summary| summary.median)
+        };
+        Some(RatePoint {
+            rate: get("per_second")?,
+            cpu_us: get("cpu_us")?,
+            p50_us: get("latency_p50_us")?,
+            p99_us: get("latency_p99_us")?,
+            log_writes_per_second: get("log_writes_per_second").unwrap_or(0.0),
+            disk_bytes: get("written_bytes").unwrap_or(0.0),
+        })
+    };
+    let open = format!("{op}-rate");
+    let rates = results.places(kind, servers, &open);
+    let mut points: Vec<RatePoint> = rates.into_iter().filter_map(|x| at(&open, x)).collect();
+    if points.is_empty() {
+        points.extend(at(&format!("{op}-one"), 0.0));
+    }
+    points.extend(at(op, 0.0));
+    points.sort_by(|a, b| a.rate.total_cmp(&b.rate));
+    points
+}
+
+/// The line of least squares through some points: value at zero (not below it) and slope.
+fn line(points: &[(f64, f64)]) -> (f64, f64) {
+    let count = points.len() as f64;
+    let Some(&first) = points.first() else { return (0.0, 0.0) };
+    let (x, y) = points.iter().fold((0.0, 0.0), |(x, y), point| (x + point.0, y + point.1));
+    let (x, y) = (x / count, y / count);
+    let over: f64 = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    let under: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    if under <= 0.0 {
+        return (0.0, first.1 / first.0.max(1.0));
+    }
+    let slope = (over / under).max(0.0);
+    ((y - slope * x).max(0.0), slope)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_found_through_points() {
+        let (base, slope) = line(&[(1.0, 12.0), (2.0, 14.0), (3.0, 16.0)]);
+        assert!((base - 10.0).abs() < 1e-9 && (slope - 2.0).abs() < 1e-9);
+        assert_eq!(line(&[]), (0.0, 0.0));
+        assert_eq!(line(&[(10.0, 20.0)]), (0.0, 2.0));
+        assert!(line(&[(1.0, 5.0), (2.0, 4.0)]).1.abs() < 1e-9, "nothing shrinks with size");
+    }
+}
