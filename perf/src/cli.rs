@@ -201,6 +201,10 @@ pub(crate) struct ConnectArgs {
     /// Cut all connections without closing the sessions, and time how they come back.
     #[arg(long)]
     pub(crate) reattach: bool,
+    /// The same after a restart of the server, which somebody else does: wait until it goes and
+    /// comes back, at most a minute each.
+    #[arg(long, conflicts_with = "reattach")]
+    pub(crate) await_restart: bool,
 }
 
 /// Flags of `idle`.

@@ -1,11 +1,12 @@
 //! A storm of sessions: new ones, and old ones that come back after their connections were cut.
 
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::cli::{Api, ConnectArgs};
+use crate::cli::{Api, ConnectArgs, Target};
 use crate::proc::{self, ProcessUse, Samples};
 use crate::report::{self, Percentiles};
 use crate::wire::{Fleet, Opening, Ticket};
@@ -62,9 +63,13 @@ pub(crate) fn measure(args: &ConnectArgs) -> Result<ConnectResult> {
     let opened = Samples::take(&common.pid)?;
     let count = u64::from(args.sessions);
     let mut reattach = None;
-    if args.reattach {
+    if args.reattach || args.await_restart {
         let tickets: Vec<Ticket> = fleet.tickets.iter().copied().flatten().collect();
         ensure!(tickets.len() == sessions, "every session has a ticket");
+        if args.await_restart {
+            println!("{sessions} sessions are open: restart the server now");
+            await_restart(&mut fleet, &target)?;
+        }
         drop(fleet);
         let begin = Instant::now();
         let mut latencies = report::latencies();
@@ -129,4 +134,25 @@ pub(crate) fn measure(args: &ConnectArgs) -> Result<ConnectResult> {
         );
     }
     Ok(result)
+}
+
+/// Returns when the server has gone and listens again.
+fn await_restart(fleet: &mut Fleet, target: &Target) -> Result<()> {
+    const PATIENT: Duration = Duration::from_secs(60);
+    let begin = Instant::now();
+    let mut ready = Vec::new();
+    let mut step = |fleet: &mut Fleet| {
+        fleet.poll(Duration::from_millis(100), &mut ready, |_, _| Ok(()))?;
+        fleet.ping_silent(Instant::now())
+    };
+    while step(fleet).is_ok() {
+        ensure!(begin.elapsed() < PATIENT, "nobody restarted the server within a minute");
+    }
+    let gone = Instant::now();
+    while TcpStream::connect(target.address(0)).is_err() {
+        ensure!(gone.elapsed() < PATIENT, "the server did not come back within a minute");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    println!("it listens again {:.2} s after it went", gone.elapsed().as_secs_f64());
+    Ok(())
 }

@@ -127,8 +127,8 @@ pub(crate) fn allow_open_files(wanted: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("limit of open files")?;
     let wanted = wanted + 64;
     if soft < wanted {
-        setrlimit(Resource::RLIMIT_NOFILE, wanted.min(hard), hard)
-            .context("limit of open files")?;
+        // All that there is: servers that are started here inherit it.
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).context("limit of open files")?;
     }
     anyhow::ensure!(
         soft >= wanted || hard >= wanted,

@@ -74,11 +74,13 @@ pub(crate) struct ServerConstants {
     pub(crate) reattach_cpu_us: f64,
     /// Memory of an empty server, bytes.
     pub(crate) empty_bytes: f64,
-    /// Memory that a server takes once it has had writes, beyond the empty server and its tree,
-    /// bytes.
+    /// Memory that each server takes beyond its tree while many writes of 100 B are in flight:
+    /// buffers, and in an ensemble the latest writes, which are kept for the others; bytes.
     pub(crate) busy_bytes: f64,
-    /// Memory per byte of writes that wait for their replies, bytes.
-    pub(crate) waiting_bytes_per_byte: f64,
+    /// The same per further byte of a write, bytes.
+    pub(crate) busy_bytes_per_byte: f64,
+    /// How many writes were in flight then.
+    pub(crate) busy_writes: f64,
     /// Memory per znode of 100 B, its path included, bytes.
     pub(crate) znode_bytes: f64,
     /// Memory per further byte of data, bytes.
@@ -163,12 +165,10 @@ impl ServerConstants {
         };
         // The first round's: memory that was taken once is kept.
         let first = |case: &str| -> Option<f64> {
-            let query = Query { servers: 1, case, x: 0.0, metric: "rss_bytes" };
-            results.values(kind, query).first().copied()
+            let query = Query { servers, case, x: 0.0, metric: "rss_bytes" };
+            Some(results.values(kind, query).first()? / servers as f64)
         };
         let (small, large) = (first("set").unwrap_or(0.0), first("set-1k").unwrap_or(0.0));
-        // 64 x 16 requests were in flight, of 924 bytes more.
-        let waiting = ((large - small) / (1024.0 * 924.0)).max(0.0);
         let watchers = last("watch").unwrap_or(1.0);
         let session_bytes = at_last("idle", "bytes_each");
         ServerConstants {
@@ -185,7 +185,8 @@ impl ServerConstants {
             reattach_cpu_us: at_last("storm", "back_cpu_us"),
             empty_bytes,
             busy_bytes: (small - empty_bytes - 1000.0 * znode_bytes).max(0.0),
-            waiting_bytes_per_byte: waiting,
+            busy_bytes_per_byte: ((large - small) / 924.0).max(0.0),
+            busy_writes: super::IN_FLIGHT,
             znode_bytes,
             znode_bytes_per_byte: thick,
             snapshot_bytes: at_last("snapshot", "bytes_each"),

@@ -29,6 +29,8 @@ use rival::{Rival, Setting};
 
 /// The smallest rate of an open loop, requests a second.
 const LEAST_RATE: f64 = 300.0;
+/// Requests in flight of the canonical load: 64 connections, 16 each.
+const IN_FLIGHT: f64 = 1024.0;
 /// Servers in an ensemble.
 const ENSEMBLE: usize = 3;
 
@@ -174,9 +176,6 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     let scratch = Scratch::below(&work).context("--work")?;
     let mut budget = if args.short { Budget::short() } else { Budget::full() };
     budget.rounds = args.rounds.map_or(budget.rounds, |rounds| rounds as usize);
-    let watchers = budget.watchers.iter().max().copied().unwrap_or(0);
-    proc::allow_open_files(u64::from(watchers.max(budget.sessions)) + 256)?;
-
     let mut session = Session {
         budget,
         scratch,
@@ -185,6 +184,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
         floors: Vec::new(),
         timelines: Vec::new(),
     };
+    session.fit()?;
     session.floor(if args.short { 6.0 } else { 30.0 })?;
     let sources = args.places.sources();
     let mut rivals = Vec::new();
@@ -281,6 +281,25 @@ impl Session {
         let reasons =
             self.missing.iter().map(|missing| format!("{}: {}", missing.what, missing.why));
         reasons.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Leaves out what needs more open files than there may be: generator and server have a
+    /// descriptor each for every connection, and some besides.
+    fn fit(&mut self) -> Result<()> {
+        const BESIDES: u32 = 512;
+        proc::allow_open_files(u64::from(BESIDES))?;
+        let fits = |count: u32| proc::allow_open_files(u64::from(count + BESIDES));
+        for watchers in std::mem::take(&mut self.budget.watchers) {
+            match fits(watchers) {
+                Ok(()) => self.budget.watchers.push(watchers),
+                Err(error) => self.miss(&format!("{watchers} watchers"), &error),
+            }
+        }
+        while let Err(error) = fits(self.budget.sessions) {
+            self.budget.sessions /= 2;
+            ensure!(self.budget.sessions > 0, "{error:#}");
+        }
+        Ok(())
     }
 
     fn floor(&mut self, seconds: f64) -> Result<()> {
@@ -394,7 +413,8 @@ impl Session {
                         let most = most.context("the closed loop was not measured")?.median;
                         let rate = (most * part).round().max(LEAST_RATE);
                         let case = format!("{op}-rate");
-                        let words = format!("--op {op} --rate {rate} --outstanding 256 {times}");
+                        // etcd refuses writes when 5,000 are behind.
+                        let words = format!("--op {op} --rate {rate} {times} --outstanding 64");
                         Ok(vec![measure::steady(ensemble, &case, rate, &words)?])
                     },
                 );

@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 
 /// Pixels.
-const WIDTH: f64 = 720.0;
+const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 20.0;
+/// The legend stands there.
+const RIGHT: f64 = 170.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 56.0;
 /// Told apart by people who see colours differently, too.
@@ -26,6 +27,10 @@ pub(crate) enum Scale {
 pub(crate) struct Series {
     /// For the legend.
     pub(crate) name: String,
+    /// Which of the colours; lines that belong together share one.
+    pub(crate) colour: usize,
+    /// Broken, to be told apart from another of its colour.
+    pub(crate) dashed: bool,
     /// In the order in which they are joined.
     pub(crate) points: Vec<(f64, f64)>,
 }
@@ -155,7 +160,8 @@ impl Plot {
         );
         let drawn = self.series.iter().filter(|series| !series.points.is_empty());
         for (index, series) in drawn.enumerate() {
-            let colour = COLOURS[index % COLOURS.len()];
+            let colour = COLOURS[series.colour % COLOURS.len()];
+            let dash = if series.dashed { " stroke-dasharray=\"5 4\"" } else { "" };
             let path: Vec<String> = series
                 .points
                 .iter()
@@ -163,7 +169,8 @@ impl Plot {
                 .collect();
             let _ = writeln!(
                 svg,
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" \
+                 stroke-width=\"2\"{dash}/>",
                 path.join(" ")
             );
             if series.points.len() <= 40 {
@@ -178,11 +185,12 @@ impl Plot {
             let y = TOP + 14.0 + 17.0 * index as f64;
             let _ = writeln!(
                 svg,
-                "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"12\" height=\"4\" fill=\"{colour}\"/>\
-                 <text x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
-                LEFT + 10.0,
-                y - 6.0,
-                LEFT + 27.0,
+                "<line x1=\"{:.1}\" y1=\"{2:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\" \
+                 stroke-width=\"3\"{dash}/><text x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
+                right + 8.0,
+                right + 28.0,
+                y - 4.0,
+                right + 33.0,
                 escaped(&series.name)
             );
         }
@@ -219,8 +227,18 @@ mod tests {
                 x: ("x".to_owned(), scale),
                 y: ("y".to_owned(), scale),
                 series: vec![
-                    Series { name: "one".to_owned(), points: vec![(1.0, 5.0), (1000.0, 0.0)] },
-                    Series { name: "absent".to_owned(), points: Vec::new() },
+                    Series {
+                        name: "one".to_owned(),
+                        colour: 0,
+                        dashed: true,
+                        points: vec![(1.0, 5.0), (1000.0, 0.0)],
+                    },
+                    Series {
+                        name: "absent".to_owned(),
+                        colour: 1,
+                        dashed: false,
+                        points: Vec::new(),
+                    },
                 ],
             };
             let svg = plot.svg();

@@ -374,6 +374,8 @@ fn plots(comparison: &Comparison) -> Vec<(&'static str, Plot)> {
     let series = |servers: usize, case: &str, metric: &str, factor: f64| -> Vec<Series> {
         let of = |kind: Kind| Series {
             name: comparison.title(kind),
+            colour: kind as usize,
+            dashed: false,
             points: results
                 .curve(kind, servers, case, metric)
                 .into_iter()
@@ -395,6 +397,7 @@ fn plots(comparison: &Comparison) -> Vec<(&'static str, Plot)> {
         for (metric, name) in [("latency_p50_us", "p50"), ("latency_p99_us", "p99")] {
             for mut one in series(1, &case, metric, 1e-3) {
                 one.name = format!("{}, {name}", one.name);
+                one.dashed = name == "p99";
                 all.push(one);
             }
         }
@@ -410,6 +413,8 @@ fn plots(comparison: &Comparison) -> Vec<(&'static str, Plot)> {
             let points = result.timeline.iter().enumerate();
             Some(Series {
                 name: comparison.title(kind),
+                colour: kind as usize,
+                dashed: false,
                 points: points
                     .map(|(index, &count)| {
                         ((index as f64 * step - killed) / 1e3 + 2.0, f64::from(count) * 1e3 / step)

@@ -212,14 +212,20 @@ impl Costs<'_> {
         let written = like(&of.writes, writes, write_cpu);
         let data_bytes = f64::from(load.znode_size) - DATA;
         let znode = (one.znode_bytes + data_bytes * one.znode_bytes_per_byte).max(0.0);
-        let waiting_bytes =
-            writes * (FRAMES + f64::from(load.write_size)) * one.waiting_bytes_per_byte;
+        let busy = |of: &ServerConstants| (of.busy_bytes + extra * of.busy_bytes_per_byte).max(0.0);
+        // Alone, a server's buffers are as large as what is in flight. In an ensemble the latest
+        // writes are kept, whether there are many at once or not.
+        let per_write = busy(one) / one.busy_writes.max(1.0);
+        let busy_bytes = if load.ensemble > 1 && writes > 0.0 {
+            busy(of)
+        } else {
+            (writes * written.p50_us / 1e6).min(one.busy_writes) * per_write
+        };
         let memory_bytes = one.empty_bytes
             + f64::from(load.znodes) * znode
             + f64::from(load.sessions) / servers * one.session_bytes
             + f64::from(load.watches) / servers * one.watch_bytes
-            + if writes > 0.0 { one.busy_bytes } else { 0.0 }
-            + waiting_bytes * written.p50_us / 1e6;
+            + busy_bytes;
 
         let znodes = f64::from(load.znodes);
         let reconnecting = f64::from(load.reconnecting.unwrap_or(load.sessions));
@@ -227,7 +233,7 @@ impl Costs<'_> {
             cores,
             cores_per_server,
             memory_bytes,
-            stall_bytes_per_second: waiting_bytes,
+            stall_bytes_per_second: writes * per_write,
             log_writes_per_second: log_writes_per_second / log_share,
             log_bytes_per_second,
             snapshot_bytes: SNAPSHOTS * znodes * (one.snapshot_bytes + data_bytes).max(0.0),

@@ -72,7 +72,13 @@ fn plots(costs: &Costs<'_>, load: &Load, goals: &Goals) -> Vec<Plot> {
         y: (y.to_owned(), Scale::Linear),
         series: series
             .into_iter()
-            .map(|(name, points)| Series { name: name.to_owned(), points })
+            .enumerate()
+            .map(|(colour, (name, points))| Series {
+                name: name.to_owned(),
+                colour,
+                dashed: false,
+                points,
+            })
             .collect(),
     };
     let requests = "requests a second, in the planned proportion";

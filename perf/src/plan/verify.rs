@@ -77,9 +77,16 @@ pub(super) fn replay(args: &PlanArgs, costs: &Costs<'_>) -> Result<Verified> {
         let Command::Fill(fill) = command(words)? else { bail!("not a fill") };
         fill::measure(&fill)?;
     }
+    if load.ensemble > 1 && load.writes > 0.0 {
+        // The latest writes that servers keep for each other are as many as after a while.
+        let size = load.write_size;
+        let words = format!("load --op set --size {size} --keys {keys} --duration 3 --warmup 0");
+        let Command::Load(burst) = command(words)? else { bail!("not a load") };
+        load::measure(&burst)?;
+    }
     let share = load.reads / (load.reads + load.writes).max(1e-9);
     let words = format!(
-        "load --op mixed:{share} --rate {} --connections {CONNECTIONS} --outstanding 256 \
+        "load --op mixed:{share} --rate {} --connections {CONNECTIONS} --outstanding 64 \
          --size {} --keys {keys} --duration {} --warmup 2",
         (load.reads + load.writes).max(1.0),
         load.write_size,
