@@ -2,6 +2,8 @@
 //! one leader per epoch, a leader has everything committed, nothing is acknowledged before it is
 //! durable, and after the faults everybody comes together and goes on.
 
+use replication::{Activity, Counts, Learners, Replica};
+
 mod world;
 
 /// Set `ZAB_SEEDS` to `from..to` to try others.
@@ -44,4 +46,38 @@ fn dead_leader_is_replaced_at_once() {
 #[test]
 fn the_same_seed_is_the_same_run() {
     assert_eq!(world::chaos(11, |_| {}), world::chaos(11, |_| {}));
+}
+
+/// What operators are told: who is how far, and what was done.
+#[test]
+fn replicas_tell_what_they_do() {
+    let setup = world::Setup { observers: 1, ..world::Setup::default() };
+    let mut world = world::World::new(setup, |_| {});
+    world.start(1);
+    world.run(500);
+    let standing = |world: &world::World, id| world.replica(id).standing().expect("a member");
+    assert_eq!(standing(&world, 1).activity, Activity::Electing);
+    assert_eq!((standing(&world, 1).voters, standing(&world, 1).learners), (3, None));
+    assert_eq!(world.replica(1).counts().searches, 1);
+    (2..=4).for_each(|id| world.start(id));
+    world.run(1500);
+    for id in 1..=4 {
+        assert_eq!(standing(&world, id).activity, Activity::Broadcasting, "{}", world.summary());
+        assert!(world.replica(id).counts().elections.count > 0);
+    }
+    let leader = (1..=3).find(|id| standing(&world, *id).learners.is_some()).expect("one leads");
+    let learners = Learners { connected: 3, followers: 2, without_vote: 0, observers: 1, syncs: 0 };
+    assert_eq!(standing(&world, leader).learners, Some(learners));
+    let before = world.replica(leader).counts();
+    assert_eq!((before.diffs_sent, before.snapshots_sent), (3, 0));
+    assert!(world.propose(leader, &["apple", "pear"]));
+    world.run(100);
+    for id in (1..=4).filter(|id| *id != leader) {
+        let Counts { proposals_received, commits_received, .. } = world.replica(id).counts();
+        let proposals = if id == 4 { 0 } else { 2 };
+        assert_eq!((proposals_received, commits_received), (proposals, 2), "{id}");
+    }
+    assert_eq!(world.replica(leader).counts(), before);
+    let alone = Replica::standalone(model::Zxid::ZERO);
+    assert_eq!((alone.standing(), alone.counts()), (None, Counts::default()));
 }

@@ -509,13 +509,19 @@ impl Leading {
         let after = match body.history.plan(progress.position, self.agreed, last, force) {
             SyncPlan::Diff { announce, after } => {
                 body.counts.diffs_sent += 1;
-                info!(server, position = ?progress.position, ?after, upto = ?announce, "DIFF");
+                info!(
+                    server, position = ?progress.position, ?after, upto = ?announce,
+                    "sends history by DIFF"
+                );
                 send(link, &Packet::Diff { zxid: announce }, out);
                 after
             }
             SyncPlan::Trunc { to } => {
                 body.counts.diffs_sent += 1;
-                info!(server, position = ?progress.position, ?to, upto = ?last, "TRUNC");
+                info!(
+                    server, position = ?progress.position, ?to, upto = ?last,
+                    "sends history by TRUNC"
+                );
                 send(link, &Packet::Trunc { zxid: to }, out);
                 to
             }
@@ -525,7 +531,10 @@ impl Leading {
                     _ => self.agreed,
                 };
                 body.counts.snapshots_sent += 1;
-                info!(server, position = ?progress.position, ?at, upto = ?last, "SNAP");
+                info!(
+                    server, position = ?progress.position, ?at, upto = ?last,
+                    "sends history by SNAP"
+                );
                 send(link, &Packet::Snap { zxid: at }, out);
                 progress.deadline = None;
                 out.push(Output::SendSnapshot { link, at });

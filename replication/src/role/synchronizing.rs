@@ -291,12 +291,18 @@ impl Synchronizing {
         let undecided = matches!(self.source, Source::Undecided);
         match packet {
             Packet::Diff { zxid } if undecided => {
-                info!(leader = self.leader.0, own = ?body.history.appended(), upto = ?zxid, "DIFF");
+                info!(
+                    leader = self.leader.0, own = ?body.history.appended(), upto = ?zxid,
+                    "takes history by DIFF"
+                );
                 self.source = Source::Log;
                 self.last = Some(body.history.appended());
             }
             Packet::Trunc { zxid } if undecided => {
-                info!(leader = self.leader.0, own = ?body.history.appended(), to = ?zxid, "TRUNC");
+                info!(
+                    leader = self.leader.0, own = ?body.history.appended(), to = ?zxid,
+                    "takes history by TRUNC"
+                );
                 self.source = Source::Log;
                 self.last = Some(zxid);
                 if zxid > body.history.appended() {
@@ -309,7 +315,10 @@ impl Synchronizing {
                 }
             }
             Packet::Snap { zxid } if undecided => {
-                info!(leader = self.leader.0, own = ?body.history.appended(), at = ?zxid, "SNAP");
+                info!(
+                    leader = self.leader.0, own = ?body.history.appended(), at = ?zxid,
+                    "takes history by SNAP"
+                );
                 let scanner = SnapshotScanner::new(body.config.data_bytes_max);
                 self.source = Source::Stream { scanner, at: zxid };
                 out.push(Output::SnapshotBegin { at: zxid });

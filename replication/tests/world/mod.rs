@@ -284,6 +284,11 @@ impl World {
         self.nodes[&id].replica.is_some()
     }
 
+    /// The replica of a node that is up.
+    pub fn replica(&self, id: u8) -> &Replica {
+        self.nodes[&id].replica.as_ref().expect("it is up")
+    }
+
     /// Starts a node from what is on its disk.
     pub fn start(&mut self, id: u8) {
         if self.is_up(id) {

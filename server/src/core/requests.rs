@@ -104,7 +104,8 @@ impl Core {
     ) {
         self.sessions.attach(session, Owner::Here(conn));
         let password = self.passwords.of(session);
-        let zxid = self.pipeline.published();
+        // All that is committed, published or not: the client may have seen it elsewhere.
+        let zxid = self.pipeline.version().zxid();
         let attached = ToShard::Attached { conn, session, timeout_ms, password, zxid };
         out.to_shards.push((conn.shard, attached));
     }

@@ -48,6 +48,13 @@ pub(super) struct Pending {
     what: Waiting,
 }
 
+impl Pending {
+    /// True if `globalOutstandingLimit` counts it: pings and the like never do.
+    fn counts(&self) -> bool {
+        self.xid.0 > 0
+    }
+}
+
 /// What a pending request waits for.
 #[derive(Debug)]
 enum Waiting {
@@ -84,6 +91,8 @@ pub(super) struct Pipeline {
     bytes: usize,
     /// Requests in the queue that wait for the feed.
     writes: u32,
+    /// Requests in the queue that `globalOutstandingLimit` counts.
+    counted: u32,
     /// A read waits behind the last of them.
     read_at_back: bool,
 }
@@ -103,6 +112,7 @@ impl Pipeline {
 
     fn push(&mut self, pending: Pending) {
         self.bytes += pending.bytes as usize;
+        self.counted += u32::from(pending.counts());
         match pending.what {
             Waiting::Core { .. } => {
                 self.writes += 1;
@@ -117,6 +127,7 @@ impl Pipeline {
     fn pop(&mut self) -> Option<Pending> {
         let pending = self.queue.pop_front()?;
         self.bytes -= pending.bytes as usize;
+        self.counted -= u32::from(pending.counts());
         self.writes -= u32::from(matches!(pending.what, Waiting::Core { .. }));
         if self.queue.is_empty() {
             self.read_at_back = false;
@@ -152,9 +163,9 @@ pub(super) struct Credit {
     answered: u64,
     /// Unanswered writes of connections that are still here.
     live: u64,
-    /// Unanswered requests of connections that are still here, writes among them.
+    /// Unanswered requests that `globalOutstandingLimit` counts, of the same connections.
     requests: usize,
-    /// Bytes of their bodies.
+    /// Bytes of unanswered requests of the same connections.
     bytes: usize,
 }
 
@@ -172,20 +183,20 @@ impl Credit {
 
     /// A request waits for its answer.
     fn take(&mut self, pending: &Pending) {
-        self.requests += 1;
+        self.requests += usize::from(pending.counts());
         self.bytes += pending.bytes as usize;
     }
 
     /// A request is answered.
     fn give(&mut self, pending: &Pending) {
-        self.requests -= 1;
+        self.requests -= usize::from(pending.counts());
         self.bytes -= pending.bytes as usize;
     }
 
     /// A connection goes away with these.
     pub(super) fn give_back(&mut self, pipeline: &Pipeline) {
         self.live -= u64::from(pipeline.writes);
-        self.requests -= pipeline.len();
+        self.requests -= pipeline.counted as usize;
         self.bytes -= pipeline.bytes;
     }
 }
@@ -208,7 +219,7 @@ impl Shard {
         let Some(conn) = self.connections.at(slot) else { return true };
         conn.outbox.len() > OUTBOX_BYTES_PAUSE
             || conn.pipeline.is_full()
-            || (crowded && conn.pipeline.len() > 0)
+            || (crowded && conn.pipeline.counted > 0)
             || conn.pipeline.is_runnable()
     }
 

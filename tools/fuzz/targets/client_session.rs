@@ -5,7 +5,7 @@
 use engine::draft::{Caller, Stamp};
 use engine::{Draft, Effects, Outcome};
 use libfuzzer_sys::fuzz_target;
-use model::{Mono, Now, Op, OpCode, SessionId, Zxid};
+use model::{Mono, Now, Op, OpCode, SessionId};
 use protocol::{ServerFrame, Split, decode_write, frame};
 use server::feed::{Answer, CommitBatch, Completion, Entry, Publisher, Segment, feed};
 use server::link::{ConnId, ShardId, Submit, ToCore, ToShard};
@@ -127,11 +127,7 @@ fuzz_target!(|input: &[u8]| {
         batch: CommitBatch::default(),
     };
     let mut out = ShardOutputs::default();
-    shard.step(
-        NOW,
-        ShardInput::Core(ToShard::Serving { serving: true, upto: Zxid::ZERO }),
-        &mut out,
-    );
+    shard.step(NOW, ShardInput::Core(ToShard::serving(true)), &mut out);
     let conn = shard.accept(NOW, "127.0.0.1:9".parse().expect("an address"));
     let (mut paused, mut closing, mut sent) = (false, false, Vec::new());
     loop {

@@ -100,7 +100,9 @@ fn members_print_what_upstreams_do() {
     let learners = Learners { connected: 5, followers: 3, without_vote: 1, observers: 1, syncs: 2 };
     let standing = Standing { learners: Some(learners), ..standing };
     let mut proposal_bytes = metrics::Sizes::default();
-    [70, 90, 50, 60].into_iter().for_each(|size| proposal_bytes.record(size));
+    for size in [70, 90, 50, 60] {
+        proposal_bytes.record(size);
+    }
     let leader = EnsembleFacts { standing, leading_ms: Some(7), proposal_bytes };
     assert_eq!(
         lines(RoleKind::Leading(Epoch(1)), &leader),

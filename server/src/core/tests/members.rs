@@ -20,8 +20,8 @@ fn leader() -> Bench {
     bench
 }
 
-fn ask(bench: &mut Bench, word: &[u8; 4]) -> String {
-    let query = Query { conn: conn(0, 9), word: *word, argument: Vec::new() };
+fn ask(bench: &mut Bench, word: [u8; 4]) -> String {
+    let query = Query { conn: conn(0, 9), word, argument: Vec::new() };
     bench.say(0, ToCore::Query(query));
     let told = bench.told();
     let Some((_, ToShard::Report { number, .. })) = told.first() else { panic!("{told:?}") };
@@ -42,7 +42,7 @@ fn holds(text: &str, lines: &[&str]) {
 #[test]
 fn a_leader_tells_of_its_ensemble() {
     let mut bench = leader();
-    let text = ask(&mut bench, b"mntr");
+    let text = ask(&mut bench, *b"mntr");
     holds(
         &text,
         &[
@@ -64,20 +64,20 @@ fn a_leader_tells_of_its_ensemble() {
         ],
     );
     assert!(text.contains("zk_leader_uptime\t"), "{text}");
-    assert!(ask(&mut bench, b"srvr").ends_with("\nProposal sizes last/min/max: -1/-1/-1\n"));
+    assert!(ask(&mut bench, *b"srvr").ends_with("\nProposal sizes last/min/max: -1/-1/-1\n"));
 
     let (session, password) = bench.connect(conn(0, 1));
     bench.attach(conn(0, 2), session, &password);
     bench.told();
     bench.submit(conn(0, 2), session, &[(1, create("/longer", CreateMode::Persistent))]);
     bench.settle();
-    let srvr = ask(&mut bench, b"srvr");
+    let srvr = ask(&mut bench, *b"srvr");
     let sizes = srvr.trim_end().rsplit(' ').next().expect("a last word");
     let sizes: Vec<u64> = sizes.split('/').map(|n| n.parse().expect("a number")).collect();
     assert!(sizes[0] == sizes[2] && sizes[0] > sizes[1] && sizes[1] > 0, "{srvr}");
-    holds(&ask(&mut bench, b"mntr"), &["connection_revalidate_count\t1"]);
-    ask(&mut bench, b"srst");
-    let text = ask(&mut bench, b"mntr");
+    holds(&ask(&mut bench, *b"mntr"), &["connection_revalidate_count\t1"]);
+    ask(&mut bench, *b"srst");
+    let text = ask(&mut bench, *b"mntr");
     holds(&text, &["connection_revalidate_count\t0", "looking_count\t0", "max_proposal_size\t-1"]);
     assert!(bench.core.pipeline.published() > Zxid::ZERO);
 }
@@ -86,7 +86,7 @@ fn a_leader_tells_of_its_ensemble() {
 fn a_server_alone_tells_of_none() {
     let mut bench = Bench::new();
     bench.told();
-    let text = ask(&mut bench, b"mntr");
+    let text = ask(&mut bench, *b"mntr");
     for key in ["quorum_size", "peer_state", "learners", "leader_uptime", "diff_count"] {
         assert!(!text.contains(&format!("zk_{key}\t")), "{key}");
     }

@@ -206,13 +206,13 @@ fn sent_on(world: &World) -> usize {
 fn beyond_the_global_limit_only_those_with_nothing_waiting_are_read_from() {
     let mut world = World::with(ShardConfig { outstanding_max: 10, ..config() });
     let [greedy, other, late] = [0; 3].map(|_| world.client());
-    world.bytes(other, &sets(0..1));
-    world.bytes(greedy, &sets(0..30));
+    world.bytes(other, &sets(1..2));
+    world.bytes(greedy, &sets(1..31));
     assert_eq!(sent_on(&world), 11, "the one that exceeds it still counts");
     assert!(world.socket(greedy).paused && !world.socket(other).paused);
-    world.bytes(other, &sets(1..2));
+    world.bytes(other, &sets(2..3));
     assert!(world.socket(other).paused, "it has one waiting");
-    world.bytes(late, &sets(0..2));
+    world.bytes(late, &sets(1..3));
     assert!(world.socket(late).paused, "the second of its requests waits");
     assert_eq!(sent_on(&world), 12);
     // Reads that nothing is ahead of are answered at once and wait for nobody.
@@ -235,18 +235,50 @@ fn beyond_the_global_limit_only_those_with_nothing_waiting_are_read_from() {
 fn the_share_of_a_connection_ends_with_it() {
     let mut world = World::with(ShardConfig { outstanding_max: 10, ..config() });
     let [greedy, other] = [0; 2].map(|_| world.client());
-    let mut bytes = sets(0..1);
-    bytes.extend((1..20).flat_map(|xid| asked(xid, &get("/", false))));
+    let mut bytes = sets(1..2);
+    bytes.extend((2..21).flat_map(|xid| asked(xid, &get("/", false))));
     world.bytes(greedy, &bytes);
     assert!(world.socket(greedy).paused);
-    world.bytes(other, &sets(0..2));
+    world.bytes(other, &sets(1..3));
     assert!(world.socket(other).paused);
     world.turn(ShardInput::Closed { conn: greedy });
     world.commit();
     world.commit();
     assert_eq!(world.frames(other).len(), 2);
-    world.bytes(other, &sets(2..10));
+    world.bytes(other, &sets(3..11));
     assert!(!world.socket(other).paused, "nobody else has anything waiting");
     world.commit();
     assert_eq!(world.frames(other).len(), 8);
+}
+
+/// Found by the simulator: while the core stood still, a client that went on pinging was no longer
+/// read from, and its session would have expired for the server's own silence.
+#[test]
+fn not_being_read_from_is_not_silence() {
+    let heard = |world: &mut World| {
+        world.now.mono = world.now.mono + Duration::from_millis(500);
+        world.turn(ShardInput::Tick);
+        let Some(ToCore::Heard { sessions, .. }) = world.mail.pop() else { panic!("reported") };
+        sessions.len()
+    };
+    let mut world = World::with(ShardConfig { outstanding_max: 10, ..config() });
+    let conn = world.client();
+    world.bytes(conn, &sets(1..3));
+    for _ in 0..50 {
+        world.ask(conn, -2, &Request::Ping);
+    }
+    assert!(!world.socket(conn).paused, "pings do not count");
+    heard(&mut world);
+    assert_eq!(heard(&mut world), 0, "a client that is read from and says nothing");
+    world.bytes(conn, &sets(3..20));
+    assert!(world.socket(conn).paused);
+    for _ in 0..5 {
+        assert_eq!(heard(&mut world), 1);
+    }
+    world.commit();
+    world.commit();
+    world.commit();
+    assert!(!world.socket(conn).paused);
+    heard(&mut world);
+    assert_eq!(heard(&mut world), 0);
 }
