@@ -132,8 +132,8 @@ pub enum DiskOp {
     },
     /// Rename `incoming.<zxid>` to `snapshot.<zxid>`, replacing one of that name, and sync the
     /// directory. Only after the reset of the log that names it is durable, and never while an own
-    /// snapshot of the same zxid is being written, which would replace it again. Done as well if only
-    /// the latter exists: it has been adopted already.
+    /// snapshot of the same zxid is being written, which would replace it again. Done as well if
+    /// only the latter exists: it has been adopted already.
     AdoptSnapshot {
         /// Answered in [`DiskDone::token`].
         token: DiskToken,

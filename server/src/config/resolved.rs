@@ -512,9 +512,10 @@ impl Resolver<'_> {
         settings
     }
 
+    /// On unless switched off: only clients that say they are content with reading notice.
     fn read_only_mode(&mut self) -> bool {
-        let enabled = self.cfg.read_only_mode == Some(true);
-        if enabled {
+        let enabled = self.cfg.read_only_mode != Some(false);
+        if self.cfg.read_only_mode.is_some() {
             let text = "readonlymode.enabled: obeyed here, though ZooKeeper ignores it in this \
                         file and takes the property of the JVM";
             self.notice(false, text);

@@ -375,8 +375,8 @@ fn conf_of_a_member_shows_the_ensemble() {
 }
 
 #[test]
-fn readers_are_served_only_when_asked_for() {
-    assert!(!with("").read_only_mode);
+fn readers_are_served_unless_that_is_switched_off() {
+    assert!(with("").read_only_mode);
     assert!(!with("readonlymode.enabled=false").read_only_mode);
     for key in ["readonlymode.enabled", "zookeeper.readonlymode.enabled"] {
         assert!(with(&format!("{key}=true")).read_only_mode);

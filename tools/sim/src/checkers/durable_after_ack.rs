@@ -16,8 +16,8 @@ impl Checker for DurableAfterAck {
         let Seen::Recovered { node, version, published_before, .. } = seen else { return Ok(()) };
         if version.zxid() < *published_before {
             return Err(format!(
-                "node {node} recovered only up to {:?}; {published_before:?} had been published and \
-                 {:?} shown to clients",
+                "node {node} recovered only up to {:?}; {published_before:?} had been \
+                 published and {:?} shown to clients",
                 version.zxid(),
                 history.shown()
             ));
