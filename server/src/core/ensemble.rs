@@ -7,12 +7,12 @@ use engine::Outcome;
 use engine::draft::Caller;
 use engine::log::Log;
 use engine::snapshot::zookeeper::{SnapshotIntake, StreamFault};
-use model::jute::Reader;
+use model::jute::{Reader, Writer};
 use model::{AuthId, Batch, ErrorCode, Now, Op, OpCode, SessionId, Txn, TxnHeader, Xid, Zxid, txn};
 use protocol::decode_write;
 use replication::{Input, LinkId, Output, Request, RoleKind};
 
-use super::forwards::{Attaching, Awaits, Due, Forward, Match};
+use super::forwards::{Attaching, Awaits, Due, Forward, Match, Synced};
 use super::intake::Work;
 use super::rebuild::Rebuilt;
 use super::sessions::Owner;
@@ -98,11 +98,14 @@ impl Core {
                     self.pipeline.tell(now.mono, Input::Touches(touches));
                 }
                 Output::Synced => match self.forwards.synced() {
-                    Ok(answers) => self.note_due(answers),
+                    Ok(Synced::Answers(answers)) => self.note_due(answers),
+                    Ok(Synced::Grant(session, Attaching { conn, timeout_ms })) => {
+                        self.grant(session, conn, timeout_ms, out);
+                    }
                     Err(why) => self.leave(now, why),
                 },
                 Output::Revalidated { session, valid } => {
-                    self.on_revalidated(session, valid, out);
+                    self.on_revalidated(now, session, valid, out);
                 }
                 Output::Halt(reason) => self.pipeline.fail(reason),
             }
@@ -438,11 +441,21 @@ impl Core {
         self.pipeline.tell(now.mono, Input::Revalidate { session, timeout_ms });
     }
 
-    fn on_revalidated(&mut self, session: SessionId, valid: bool, out: &mut CoreOutputs) {
+    /// An observer hears of entries when they are committed, so those of the session's requests at
+    /// another server may still be on their way; clients that count their requests anew on every
+    /// connection would be answered by them. So it waits for everything ordered so far.
+    fn on_revalidated(&mut self, now: Now, session: SessionId, valid: bool, out: &mut CoreOutputs) {
         let Some(Attaching { conn, timeout_ms }) = self.forwards.revalidated(session) else {
             return;
         };
-        if valid {
+        if valid && matches!(self.pipeline.role(), RoleKind::Observing(..)) {
+            self.forwards.grant_when_synced(session, Attaching { conn, timeout_ms });
+            let opcode = OpCode::Sync.code();
+            let mut body = Vec::new();
+            Writer::new(&mut body).bytes(b"/");
+            let request = Request { session, cxid: 0, opcode, body, auth: Vec::new() };
+            self.pipeline.tell(now.mono, Input::Forward(request));
+        } else if valid {
             self.grant(session, conn, timeout_ms, out);
         } else {
             out.to_shards.push((conn.shard, ToShard::Refused { conn }));

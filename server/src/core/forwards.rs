@@ -83,12 +83,21 @@ pub(super) struct Match {
 }
 
 /// A connection that asked for a session that it says it has.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Attaching {
     /// Who.
     pub(super) conn: ConnId,
     /// Negotiated, ms.
     pub(super) timeout_ms: i32,
+}
+
+/// What a completed sync leads to.
+#[derive(Debug, PartialEq)]
+pub(super) enum Synced {
+    /// These answers.
+    Answers(Vec<Due>),
+    /// The session is this connection's.
+    Grant(SessionId, Attaching),
 }
 
 /// Everything a learner waits for from its leader.
@@ -99,6 +108,8 @@ pub(super) struct Forwards {
     syncs: VecDeque<(SessionId, u64)>,
     next_sync: u64,
     attaching: BTreeMap<SessionId, Attaching>,
+    /// Sessions that are the connection's once this sync is done.
+    granting: BTreeMap<u64, Attaching>,
     /// Heard from since the leader last asked, with their timeouts in ms.
     touched: BTreeMap<SessionId, i32>,
 }
@@ -110,6 +121,7 @@ impl Forwards {
             syncs: VecDeque::new(),
             next_sync: 0,
             attaching: BTreeMap::new(),
+            granting: BTreeMap::new(),
             touched: BTreeMap::new(),
         }
     }
@@ -165,14 +177,18 @@ impl Forwards {
 
     /// The oldest sync is done: its answer, with what waited behind it. An error if the leader
     /// has left something unanswered that came before.
-    pub(super) fn synced(&mut self) -> Result<Vec<Due>, &'static str> {
+    pub(super) fn synced(&mut self) -> Result<Synced, &'static str> {
         let Some((session, number)) = self.syncs.pop_front() else {
             return Err("the leader answered a sync that nobody asked for");
         };
-        let Some(queue) = self.queues.get_mut(&session) else { return Ok(Vec::new()) };
+        if let Some(attaching) = self.granting.remove(&number) {
+            return Ok(Synced::Grant(session, attaching));
+        }
+        let nothing = Ok(Synced::Answers(Vec::new()));
+        let Some(queue) = self.queues.get_mut(&session) else { return nothing };
         let sync = Awaits::Sync { number };
         let Some(at) = queue.iter().position(|forward| forward.awaits == sync) else {
-            return Ok(Vec::new());
+            return nothing;
         };
         if queue.iter().take(at).any(|forward| matches!(forward.awaits, Awaits::Entry)) {
             return Err("the leader answered a sync before the writes ahead of it");
@@ -180,12 +196,20 @@ impl Forwards {
         let mut answers: Vec<Due> =
             queue.drain(..=at).filter_map(|forward| forward.own_reply()).collect();
         answers.extend(self.turn(session));
-        Ok(answers)
+        Ok(Synced::Answers(answers))
     }
 
     /// A connection asks for a session; the one that asked before, if there is one, is named.
     pub(super) fn attach(&mut self, session: SessionId, attaching: Attaching) -> Option<ConnId> {
         self.attaching.insert(session, attaching).map(|earlier| earlier.conn)
+    }
+
+    /// A session is to be given to a connection when everything that the leader has ordered so far
+    /// is here: the number of the sync that tells.
+    pub(super) fn grant_when_synced(&mut self, session: SessionId, attaching: Attaching) -> u64 {
+        let number = self.number_sync(session);
+        self.granting.insert(number, attaching);
+        number
     }
 
     /// The leader has looked at a session.
@@ -260,7 +284,7 @@ mod tests {
         forwards.push(S, forward(2, Awaits::Entry));
         let matched = forwards.entry(S, Xid(2));
         assert_eq!((xids(&matched.before), matched.request.map(|f| f.xid.0)), (vec![1], Some(2)));
-        assert_eq!(forwards.synced(), Ok(vec![]));
+        assert_eq!(forwards.synced(), Ok(Synced::Answers(vec![])));
         assert!(forwards.synced().is_err());
     }
 
@@ -275,7 +299,8 @@ mod tests {
         early.syncs.clone_from(&forwards.syncs);
         assert!(early.synced().is_err());
         forwards.entry(S, Xid(1));
-        assert_eq!(forwards.synced().map(|answers| xids(&answers)), Ok(vec![2, 3]));
+        let Ok(Synced::Answers(answers)) = forwards.synced() else { panic!("answers") };
+        assert_eq!(xids(&answers), [2, 3]);
     }
 
     #[test]

@@ -132,6 +132,9 @@ impl History {
             seat.published = version.zxid();
             seat.version = Some(version.clone());
             self.versions.insert(version.zxid(), version.clone());
+        } else if version.zxid() == Zxid::ZERO {
+            // The beginning is everybody's, and nobody publishes it.
+            self.versions.entry(Zxid::ZERO).or_insert_with(|| version.clone());
         }
         seat.serves = false;
         seat.silences.clear();
