@@ -214,7 +214,9 @@ impl Core {
                 return self.distrust(now, zxid, "it cannot be decoded");
             };
             let cxid = Xid(header.cxid);
-            let Match { before, request } = self.forwards.entry(header.session, cxid);
+            let refused = matches!(txn, Txn::Error { .. });
+            let kind = (!refused).then(|| txn.type_code());
+            let Match { before, request } = self.forwards.entry(header.session, cxid, kind);
             self.note_due(before);
             if request.as_ref().is_some_and(|forward| forward.cut) {
                 self.pipeline.cut();
@@ -441,22 +443,20 @@ impl Core {
         self.pipeline.tell(now.mono, Input::Revalidate { session, timeout_ms });
     }
 
-    /// An observer hears of entries when they are committed, so those of the session's requests at
-    /// another server may still be on their way; clients that count their requests anew on every
-    /// connection would be answered by them. So it waits for everything ordered so far.
+    /// Entries of the session's requests at another server may still be on their way, and clients
+    /// that count their requests anew on every connection would be answered by them. So the
+    /// session is given away once everything ordered so far is here: a sync tells.
     fn on_revalidated(&mut self, now: Now, session: SessionId, valid: bool, out: &mut CoreOutputs) {
         let Some(Attaching { conn, timeout_ms }) = self.forwards.revalidated(session) else {
             return;
         };
-        if valid && matches!(self.pipeline.role(), RoleKind::Observing(..)) {
+        if valid {
             self.forwards.grant_when_synced(session, Attaching { conn, timeout_ms });
             let opcode = OpCode::Sync.code();
             let mut body = Vec::new();
             Writer::new(&mut body).bytes(b"/");
             let request = Request { session, cxid: 0, opcode, body, auth: Vec::new() };
             self.pipeline.tell(now.mono, Input::Forward(request));
-        } else if valid {
-            self.grant(session, conn, timeout_ms, out);
         } else {
             out.to_shards.push((conn.shard, ToShard::Refused { conn }));
         }

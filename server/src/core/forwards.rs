@@ -147,11 +147,16 @@ impl Forwards {
         None
     }
 
-    /// An entry of this session arrived: what it answers here.
-    pub(super) fn entry(&mut self, session: SessionId, xid: Xid) -> Match {
+    /// An entry of this session arrived, of this type, or (`None`) that of a refusal: what it answers
+    /// here. One of another type answers a request that was made elsewhere: the session has moved,
+    /// and clients may count their requests anew on every connection.
+    pub(super) fn entry(&mut self, session: SessionId, xid: Xid, kind: Option<i32>) -> Match {
         let Some(queue) = self.queues.get_mut(&session) else { return Match::default() };
         let first = queue.iter().position(|f| matches!(f.awaits, Awaits::Entry));
-        let Some(first) = first.filter(|&at| queue[at].xid == xid) else {
+        let fits = |forward: &Forward| {
+            forward.xid == xid && kind.is_none_or(|kind| kind == forward.opcode)
+        };
+        let Some(first) = first.filter(|&at| fits(&queue[at])) else {
             return Match::default();
         };
         let before = queue.drain(..first).filter_map(|forward| forward.own_reply()).collect();
@@ -265,10 +270,11 @@ mod tests {
             let cut = xid == 2;
             assert_eq!(forwards.push(S, Forward { cut, ..forward(xid, Awaits::Entry) }), None);
         }
-        assert!(forwards.entry(S, Xid(2)).request.is_none(), "another server's request");
-        assert!(forwards.entry(SessionId(8), Xid(1)).request.is_none());
+        assert!(forwards.entry(S, Xid(2), None).request.is_none(), "another server's request");
+        assert!(forwards.entry(S, Xid(1), Some(14)).request.is_none(), "another operation");
+        assert!(forwards.entry(SessionId(8), Xid(1), None).request.is_none());
         let request = |forwards: &mut Forwards, xid| {
-            forwards.entry(S, Xid(xid)).request.map(|f| (f.xid.0, f.cut))
+            forwards.entry(S, Xid(xid), Some(5)).request.map(|f| (f.xid.0, f.cut))
         };
         assert_eq!(request(&mut forwards, 1), Some((1, false)));
         assert_eq!(request(&mut forwards, 2), Some((2, true)));
@@ -282,7 +288,7 @@ mod tests {
         let sync = Awaits::Sync { number: forwards.number_sync(S) };
         forwards.push(S, forward(1, sync));
         forwards.push(S, forward(2, Awaits::Entry));
-        let matched = forwards.entry(S, Xid(2));
+        let matched = forwards.entry(S, Xid(2), None);
         assert_eq!((xids(&matched.before), matched.request.map(|f| f.xid.0)), (vec![1], Some(2)));
         assert_eq!(forwards.synced(), Ok(Synced::Answers(vec![])));
         assert!(forwards.synced().is_err());
@@ -298,7 +304,7 @@ mod tests {
         let mut early = Forwards { queues: forwards.queues.clone(), ..Forwards::new() };
         early.syncs.clone_from(&forwards.syncs);
         assert!(early.synced().is_err());
-        forwards.entry(S, Xid(1));
+        forwards.entry(S, Xid(1), None);
         let Ok(Synced::Answers(answers)) = forwards.synced() else { panic!("answers") };
         assert_eq!(xids(&answers), [2, 3]);
     }
@@ -310,7 +316,7 @@ mod tests {
         assert!(forwards.push(S, forward(1, refused)).is_some(), "nothing is ahead of it");
         forwards.push(S, forward(2, Awaits::Entry));
         assert_eq!(forwards.push(S, forward(3, refused)), None);
-        forwards.entry(S, Xid(2));
+        forwards.entry(S, Xid(2), None);
         assert_eq!(xids(&forwards.turn(S)), [3]);
         assert_eq!(forwards.turn(S), []);
     }
