@@ -102,6 +102,11 @@ impl Core {
         timeout_ms: i32,
         out: &mut CoreOutputs,
     ) {
+        // Whoever asked for it while this was being found out.
+        if let Some(old) = self.sessions.kick(session, Some(conn)) {
+            let why = DropReason::Reattached;
+            out.to_shards.push((old.shard, ToShard::Drop { conn: old, why }));
+        }
         self.sessions.attach(session, Owner::Here(conn));
         let password = self.passwords.of(session);
         // All that is committed, published or not: the client may have seen it elsewhere.
