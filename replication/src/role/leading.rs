@@ -54,6 +54,9 @@ pub(crate) struct Leading {
     acked: BTreeMap<ServerId, Zxid>,
     /// Syncs of learners and what they wait for.
     syncs: VecDeque<(LinkId, Zxid)>,
+    /// A voter has promised a later epoch, to a leader that came to nothing: it can only come back
+    /// with an epoch above that (`zab-wire` F-25).
+    outbid: bool,
     /// Every second half tick is a tick.
     full_tick: bool,
 }
@@ -103,6 +106,7 @@ impl Leading {
             agreed: Zxid::ZERO,
             acked: BTreeMap::new(),
             syncs: VecDeque::new(),
+            outbid: false,
             full_tick: false,
         });
         role.choose_epoch(body, now, out);
@@ -153,6 +157,10 @@ impl Leading {
             }
             Input::Received { link, bytes } => {
                 self.on_received(link, &bytes, body, now, out);
+                if self.outbid {
+                    let why = "a voter has promised a later epoch";
+                    return self.leave(why, body, now, out);
+                }
             }
             Input::Disconnected { link } => self.forget(link, ENDED, out),
             Input::EpochsSaved(_) if body.saving.is_none() => match self.phase {
@@ -401,6 +409,8 @@ impl Leading {
             }
             self.choose_epoch(body, now, out);
         } else if self.phase >= Phase::CollectingPromises {
+            let voter = server.is_some_and(|id| body.config.members.is_voter(id));
+            self.outbid |= voter && self.phase == Phase::Broadcasting && accepted > self.epoch;
             self.tell_epoch(link, body, now, out);
         }
         Ok(())

@@ -271,10 +271,13 @@ impl Core {
             }
             Txn::CloseSession { .. } => {
                 let attached = self.sessions.remove(session);
-                match request {
-                    Some(request) => Some(request.reply(outcome)),
-                    None => attached.map(|conn| Completion { conn, answer: Answer::SessionEnded }),
+                let ended = |conn| Completion { conn, answer: Answer::SessionEnded };
+                let Some(request) = request else { return attached.map(ended) };
+                // The one that asked may have lost the session to another meanwhile.
+                if let Some(conn) = attached.filter(|conn| *conn != request.conn) {
+                    self.pipeline.note(ended(conn));
                 }
+                Some(request.reply(outcome))
             }
             // A session that could not be made.
             Txn::Error { .. } if request.as_ref().is_some_and(Forward::makes_session) => {

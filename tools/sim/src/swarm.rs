@@ -218,6 +218,10 @@ impl Options {
         let mut peers = Dice::new(dice.clone().word() ^ ENSEMBLES);
         drawn.servers = if CORE_JOINS { *peers.pick(&[1, 3, 3, 5]) } else { 1 };
         if drawn.servers > 1 {
+            // Two connections of one session on two servers may use the same request number, and
+            // entries do not say which of them they answer: as in ZooKeeper, whoever lost the
+            // session may be told the other's outcome.
+            drawn.steal = 0;
             drawn.draw_peers(&mut peers);
         }
         drawn
