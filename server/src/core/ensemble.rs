@@ -92,7 +92,12 @@ impl Core {
                         self.expiry.touch(session, now.mono);
                     }
                 }
-                Output::LearnerLost { learner } => self.sessions.lost(learner),
+                Output::LearnerLost { learner } => {
+                    // What it heard from them last is lost with it.
+                    for session in self.sessions.lost(learner) {
+                        self.expiry.touch(session, now.mono);
+                    }
+                }
                 Output::CollectTouches => {
                     let touches = self.forwards.touches();
                     self.pipeline.tell(now.mono, Input::Touches(touches));

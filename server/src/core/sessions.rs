@@ -116,11 +116,14 @@ impl Sessions {
         }
     }
 
-    /// A learner is gone: its sessions may write through another server.
-    pub(super) fn lost(&mut self, learner: LinkId) {
-        for owner in self.live.values_mut().filter(|owner| **owner == Owner::Learner(learner)) {
+    /// A learner is gone: its sessions may write through another server. Names them, in no order.
+    pub(super) fn lost(&mut self, learner: LinkId) -> Vec<SessionId> {
+        let theirs = |(_, owner): &(&SessionId, &mut Owner)| **owner == Owner::Learner(learner);
+        let freed = self.live.iter_mut().filter(theirs).map(|(session, owner)| {
             *owner = Owner::Nobody;
-        }
+            *session
+        });
+        freed.collect()
     }
 
     /// Ends a session, and names its connection here.
