@@ -185,8 +185,14 @@ impl Core {
         let tables = self.pipeline.draft().tables();
         self.sessions.take_over(tables.sessions.keys().copied());
         self.expiry.clear();
+        // Clients hear of sessions that are not published yet only later.
+        let last = self.pipeline.head.last();
+        let unheard = self.pipeline.published() < last;
         for (&session, facts) in &tables.sessions {
             self.expiry.track(session, facts.timeout_ms, now.mono);
+            if unheard {
+                self.unborn.push_back((last, session, facts.timeout_ms));
+            }
         }
         // A state taken over from ZooKeeper may hold ephemerals of sessions that are gone. They
         // go by transaction, so that all servers agree (`zab-wire` 4.10).

@@ -243,7 +243,9 @@ impl Core {
             && zxid <= self.pipeline.published()
         {
             self.unborn.pop_front();
-            self.expiry.track(session, timeout_ms, now.mono);
+            if self.sessions.owner(session).is_some() {
+                self.expiry.track(session, timeout_ms, now.mono);
+            }
         }
     }
 
