@@ -148,8 +148,8 @@ impl Forwards {
     }
 
     /// An entry of this session arrived, of this type, or (`None`) that of a refusal: what it
-    /// answers here. One of another type answers a request that was made elsewhere: the session has moved,
-    /// and clients may count their requests anew on every connection.
+    /// answers here. One of another type answers a request that was made elsewhere: the session
+    /// has moved, and clients may count their requests anew on every connection.
     pub(super) fn entry(&mut self, session: SessionId, xid: Xid, kind: Option<i32>) -> Match {
         let Some(queue) = self.queues.get_mut(&session) else { return Match::default() };
         let first = queue.iter().position(|f| matches!(f.awaits, Awaits::Entry));
