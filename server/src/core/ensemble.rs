@@ -308,6 +308,7 @@ impl Core {
     fn distrust(&mut self, now: Now, zxid: Zxid, why: &str) {
         tracing::error!(?zxid, why, "this server synchronizes from nothing");
         self.pipeline.drop_speculation();
+        self.pipeline.drop_entries();
         let end = self.pipeline.log.appended();
         self.pipeline.tell(now.mono, Input::Distrust { end });
     }

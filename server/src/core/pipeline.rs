@@ -227,6 +227,13 @@ impl Pipeline {
         own
     }
 
+    /// Forgets entries and commits that were ordered and not carried out: they follow something
+    /// that is not in the log, and would leave a hole there.
+    pub(super) fn drop_entries(&mut self) {
+        let follows = |order: &Output| matches!(order, Output::Append(_) | Output::Commit { .. });
+        self.orders.retain(|order| !follows(order));
+    }
+
     // ----- going back ------------------------------------------------------------------------
 
     /// Goes back to the state at `to`. False if that state is not in memory any more.
