@@ -67,12 +67,17 @@ pub fn shards_default(cores: usize) -> usize {
 
 /// Blocks the signals that stop the server, so that only the descriptor sees them. Before any
 /// thread starts.
+///
+/// The signal of a write beyond the limit on a file's size is blocked too: then the write fails
+/// and the node halts with the cause in words, instead of dying without one.
 fn take_signals() -> Result<SignalFd, StartError> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     signals.add(Signal::SIGINT);
+    let mut blocked = signals;
+    blocked.add(Signal::SIGXFSZ);
     let failed = |errno: nix::errno::Errno| cannot("taking signals")(errno.into());
-    signals.thread_block().map_err(failed)?;
+    blocked.thread_block().map_err(failed)?;
     SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK).map_err(failed)
 }
 

@@ -4,6 +4,7 @@
 mod api;
 mod bad_input;
 mod crash;
+mod failed_write;
 mod limits;
 mod node;
 mod ordering;

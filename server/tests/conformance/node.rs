@@ -1,13 +1,18 @@
 //! Starts the server as a process with a configuration file and a data directory of its own.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tempfile::TempDir;
 use zookeeper_client::{Client, Connector};
+
+/// Lines of a server's log that are kept for [`Node::ended`].
+const LOG_LINES_KEPT: usize = 100;
 
 /// A running server. Dropping it ends the process.
 pub(crate) struct Node {
@@ -15,6 +20,7 @@ pub(crate) struct Node {
     extra: String,
     child: Option<Child>,
     address: String,
+    log: Option<JoinHandle<VecDeque<String>>>,
 }
 
 impl Node {
@@ -26,8 +32,8 @@ impl Node {
     /// The same with more lines in its configuration file.
     pub(crate) fn start_with(extra: &str) -> Node {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut node =
-            Node { folder, extra: extra.to_owned(), child: None, address: String::new() };
+        let extra = extra.to_owned();
+        let mut node = Node { folder, extra, child: None, address: String::new(), log: None };
         node.launch();
         node
     }
@@ -71,7 +77,16 @@ impl Node {
             .unwrap_or_else(|| panic!("no address in {ready:?}"));
         address.clone_into(&mut self.address);
         // Keep draining, so that the server never blocks on its own output.
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
+        self.log = Some(std::thread::spawn(move || {
+            let mut last = VecDeque::new();
+            for line in lines.map_while(Result::ok) {
+                if last.len() == LOG_LINES_KEPT {
+                    last.pop_front();
+                }
+                last.push_back(line);
+            }
+            last
+        }));
         self.child = Some(child);
     }
 
@@ -104,6 +119,14 @@ impl Node {
         let pid = nix::unistd::Pid::from_raw(child.id() as i32);
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signal");
         child.wait().expect("it ends").code()
+    }
+
+    /// Waits for a process that ends by itself: its exit code and the last lines of its log.
+    pub(crate) fn ended(&mut self) -> (Option<i32>, Vec<String>) {
+        let mut child = self.child.take().expect("running");
+        let code = child.wait().expect("it ends").code();
+        let log = self.log.take().expect("it is being read");
+        (code, log.join().expect("reads to the end").into())
     }
 
     /// A client with a session of its own.
