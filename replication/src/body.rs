@@ -13,6 +13,7 @@ use crate::output::{LinkId, Output, RoleKind};
 use crate::standing::Counts;
 use crate::timers::{Timer, Timers};
 use crate::wire::election::{NOTIFICATION_VERSION, Notification, PeerState};
+use crate::wire::handshake::WireOptions;
 use crate::wire::packet::Packet;
 
 /// What a replica must know.
@@ -43,10 +44,12 @@ pub struct ReplicaConfig {
     pub data_bytes_max: usize,
     /// Answer every learner with a snapshot.
     pub force_snapshot: bool,
+    /// What to agree on with fellow servers that can it too, beyond ZooKeeper's protocol.
+    pub wire_options: WireOptions,
 }
 
 impl ReplicaConfig {
-    /// ZooKeeper's customary values.
+    /// ZooKeeper's customary values, and every option of our own.
     pub fn new(id: ServerId, members: Membership) -> ReplicaConfig {
         ReplicaConfig {
             id,
@@ -61,6 +64,7 @@ impl ReplicaConfig {
             retention: Retention::default(),
             data_bytes_max: 16 << 20,
             force_snapshot: false,
+            wire_options: WireOptions::ALL,
         }
     }
 }
@@ -70,6 +74,10 @@ impl ReplicaConfig {
 pub(crate) enum Plant {
     /// Acknowledge proposals before they are durable.
     AckBeforeDurable,
+    /// Acknowledge one proposal more than is durable, as the end of a run.
+    AckRunTooFar,
+    /// Tell the commit of a run with one proposal more than a quorum has.
+    CommitRunTooFar,
     /// Go on with an epoch without having saved it.
     EpochNotSaved,
     /// The leader commits as soon as anybody has an entry.

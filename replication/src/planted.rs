@@ -23,6 +23,18 @@ fn ack_before_durable_is_caught() {
 }
 
 #[test]
+fn a_run_acknowledged_too_far_is_caught() {
+    let violation = caught(Plant::AckRunTooFar, 20);
+    assert!(violation.contains("acknowledges"), "{violation}");
+}
+
+#[test]
+fn a_run_committed_too_far_is_caught() {
+    let violation = caught(Plant::CommitRunTooFar, 40);
+    assert!(violation.contains("that only"), "{violation}");
+}
+
+#[test]
 fn epoch_not_saved_is_caught() {
     let violation = caught(Plant::EpochNotSaved, 20);
     assert!(violation.contains("saved") || violation.contains("has led"), "{violation}");

@@ -2,6 +2,7 @@
 
 use model::{Mono, ServerId, Zxid};
 
+use crate::wire::handshake::WireOptions;
 use crate::wire::packet::PacketBuffer;
 
 /// What a learner's connection is at. In order.
@@ -29,6 +30,8 @@ pub(crate) struct Progress {
     /// Who it says it is; unknown before it introduced itself.
     pub(crate) server: Option<ServerId>,
     pub(crate) observer: bool,
+    /// What it and this server agreed on beyond ZooKeeper's protocol.
+    pub(crate) options: WireOptions,
     pub(crate) stage: Stage,
     pub(crate) packets: PacketBuffer,
     /// End of its log as it said in ACKEPOCH.
@@ -46,6 +49,7 @@ impl Progress {
         Progress {
             server: None,
             observer: false,
+            options: WireOptions::NONE,
             stage: Stage::Greeting,
             packets: PacketBuffer::default(),
             position: Zxid::ZERO,

@@ -55,7 +55,7 @@ pub struct Counts {
     pub snapshots_sent: u64,
     /// Proposals received while following.
     pub proposals_received: u64,
-    /// Commits (followers) and committed entries (observers) received while serving.
+    /// Entries whose commit was received while serving; one commit may be of several.
     pub commits_received: u64,
 }
 

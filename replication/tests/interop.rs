@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::{Batch, Epoch, Mono, ServerId, SessionId, Zxid};
 use replication::wire::election::{Initiation, Notification, PeerState};
-use replication::wire::handshake::{LearnerCard, PROTOCOL_VERSION};
+use replication::wire::handshake::{LearnerCard, PROTOCOL_VERSION, WireOptions};
 use replication::wire::packet::{Packet, PacketBuffer, leader_info};
 use replication::wire::request::{Identities, RequestRecord, RevalidateRecord, Touches};
 use replication::{
@@ -42,8 +42,16 @@ const MEMBERS: &str = "server.1=a:1:2\nserver.2=b:1:2\nserver.3=c:1:2\nserver.4=
 
 impl Bench {
     fn new(id: u8) -> Bench {
+        Bench::with(id, WireOptions::ALL)
+    }
+
+    fn with(id: u8, wire_options: WireOptions) -> Bench {
         let members = Membership::parse(MEMBERS).expect("valid");
-        let config = ReplicaConfig { tick_ms: 100, ..ReplicaConfig::new(ServerId(id), members) };
+        let config = ReplicaConfig {
+            tick_ms: 100,
+            wire_options,
+            ..ReplicaConfig::new(ServerId(id), members)
+        };
         let tail = vec![batch(z(1, 1), &["one", "two"])];
         let durable = Durable { epochs: epochs(1, 1), tail, trusted: true, ..Durable::default() };
         Bench { replica: Replica::new(config, durable), now: Mono(1), accepted: 0 }
@@ -102,9 +110,14 @@ impl Bench {
 
     /// Up to the end of discovery in epoch 2.
     fn promise(&mut self) -> LinkId {
+        self.agree(WireOptions::NONE)
+    }
+
+    /// The same with a leader that answers with these options.
+    fn agree(&mut self, options: WireOptions) -> LinkId {
         let link = self.find_leader();
         assert_eq!(self.give(Input::Connected { link }), ["FollowerInfo 1:0"]);
-        assert_eq!(self.packets(link, &[leader_info(Epoch(2))]), ["save epochs 2 1"]);
+        assert_eq!(self.packets(link, &[leader_info(Epoch(2), options)]), ["save epochs 2 1"]);
         assert_eq!(self.give(Input::EpochsSaved(epochs(2, 1))), ["AckEpoch 1:2 1"]);
         link
     }
@@ -126,10 +139,21 @@ impl Bench {
         assert_eq!(last, ["listen true"]);
     }
 
-    /// A learner introduces itself.
+    /// A learner introduces itself as ZooKeeper's do.
     fn introduce(&mut self, server: i64, accepted: u32, observer: bool) -> (LinkId, Vec<String>) {
+        self.introduce_with(server, accepted, observer, WireOptions::NONE)
+    }
+
+    fn introduce_with(
+        &mut self,
+        server: i64,
+        accepted: u32,
+        observer: bool,
+        options: WireOptions,
+    ) -> (LinkId, Vec<String>) {
         let link = self.accept(Port::Quorum);
-        let learner = LearnerCard { server, protocol: PROTOCOL_VERSION, config_version: 0 };
+        let protocol = PROTOCOL_VERSION;
+        let learner = LearnerCard { server, protocol, config_version: 0, options };
         let zxid = z(accepted, 0);
         let packet = if observer {
             Packet::ObserverInfo { zxid, learner }
@@ -142,10 +166,15 @@ impl Bench {
 
     /// Leads epoch 2 with server 1 as an active follower; its connection.
     fn lead(&mut self) -> LinkId {
+        self.lead_with(WireOptions::NONE, "LeaderInfo 2:0")
+    }
+
+    /// The same with a follower that can do this, and is answered that.
+    fn lead_with(&mut self, options: WireOptions, answer: &str) -> LinkId {
         self.win();
-        let (link, said) = self.introduce(1, 1, false);
+        let (link, said) = self.introduce_with(1, 1, false, options);
         assert_eq!(said, ["save epochs 2 1"]);
-        assert_eq!(self.give(Input::EpochsSaved(epochs(2, 1))), ["LeaderInfo 2:0"]);
+        assert_eq!(self.give(Input::EpochsSaved(epochs(2, 1))), [answer]);
         let promise = Packet::AckEpoch { zxid: z(1, 2), epoch: 1 };
         assert_eq!(self.packets(link, &[promise]), ["save epochs 2 2"]);
         let said = self.give(Input::EpochsSaved(epochs(2, 2)));
@@ -202,7 +231,10 @@ fn packets(bytes: &[u8]) -> Vec<String> {
         told.push(match packet {
             Packet::AckEpoch { zxid, epoch } => format!("AckEpoch {zxid:?} {epoch}"),
             Packet::FollowerInfo { zxid, .. } => format!("FollowerInfo {zxid:?}"),
-            Packet::LeaderInfo { zxid, .. } => format!("LeaderInfo {zxid:?}"),
+            Packet::LeaderInfo { zxid, options, .. } if options == WireOptions::NONE => {
+                format!("LeaderInfo {zxid:?}")
+            }
+            Packet::LeaderInfo { zxid, options, .. } => format!("LeaderInfo {zxid:?} {options:?}"),
             Packet::Ack { zxid } => format!("Ack {zxid:?}"),
             Packet::Diff { zxid } => format!("Diff {zxid:?}"),
             Packet::Trunc { zxid } => format!("Trunc {zxid:?}"),
@@ -341,6 +373,88 @@ fn commit_out_of_order_ends_the_connection() {
     }
 }
 
+/// Follows a leader that agreed on runs, with 2:1 to 2:4 proposed and durable up to 2:3.
+fn following_in_runs() -> (Bench, LinkId) {
+    let mut bench = Bench::new(1);
+    let link = bench.agree(WireOptions::RUNS);
+    bench.packets(link, &[Packet::Diff { zxid: z(1, 2) }, new_leader()]);
+    bench.give(Input::EpochsSaved(epochs(2, 2)));
+    bench.packets(link, &[Packet::UpToDate]);
+    let proposals: Vec<_> = (1..=4).map(|counter| proposal(z(2, counter))).collect();
+    bench.packets(link, &proposals);
+    assert_eq!(bench.give(Input::Appended { upto: z(2, 3) }), ["Ack 2:3"]);
+    (bench, link)
+}
+
+/// Between Ringkeepers one acknowledgement, and one commit, stands for a run. Neither says more
+/// than is durable here.
+#[test]
+fn follower_takes_runs_where_that_is_agreed() {
+    let (mut bench, link) = following_in_runs();
+    assert_eq!(bench.packets(link, &[commit(z(2, 2))]), ["commit 2:2"]);
+    assert_eq!(bench.packets(link, &[commit(z(2, 1)), commit(z(2, 2))]), [""; 0], "said again");
+    assert_eq!(bench.packets(link, &[commit(z(2, 4))]), ["commit 2:3"], "2:4 is not durable");
+    assert_eq!(bench.give(Input::Appended { upto: z(2, 4) }), ["Ack 2:4", "commit 2:4"]);
+    // Stale ones count as they always did: by the packet.
+    assert_eq!(bench.replica.counts().commits_received, 6);
+}
+
+/// A run does not end at what was never proposed (F-31).
+#[test]
+fn commit_beyond_the_proposals_ends_the_connection() {
+    for wrong in [z(2, 5), z(3, 1), Zxid(i64::MAX)] {
+        let (mut bench, link) = following_in_runs();
+        let said = bench.packets(link, &[commit(wrong)]);
+        assert_eq!(said[..2], ["close", "role Looking"], "{wrong:?}");
+        assert!(!said.iter().any(|word| word.starts_with("commit")), "{said:?}");
+    }
+}
+
+/// The history may come in runs, too; before and after NEWLEADER.
+#[test]
+fn history_is_taken_in_runs_where_that_is_agreed() {
+    let mut bench = Bench::new(1);
+    let link = bench.agree(WireOptions::RUNS);
+    let first = [proposal(z(1, 3)), proposal(z(1, 4)), proposal(z(1, 5)), commit(z(1, 4))];
+    let said = bench.packets(link, &[&[Packet::Diff { zxid: z(1, 5) }][..], &first].concat());
+    assert_eq!(said, ["append 1:3..1:4"], "1:5 is not committed");
+    let said = bench.packets(link, &[commit(z(1, 5)), new_leader()]);
+    assert_eq!(said, ["append 1:5..1:5"]);
+    bench.give(Input::Appended { upto: z(1, 5) });
+    assert_eq!(bench.give(Input::EpochsSaved(epochs(2, 2))), ["Ack 2:0"]);
+    let more = [proposal(z(2, 1)), proposal(z(2, 2)), commit(z(2, 2)), proposal(z(2, 3))];
+    assert_eq!(bench.packets(link, &more), [""; 0]);
+    let said = bench.packets(link, &[Packet::UpToDate]);
+    let expect = ["Ack 2:0", "commit 1:5", "append 2:1..2:3"];
+    assert_eq!(said[..3], expect);
+    assert_eq!(bench.give(Input::Appended { upto: z(2, 3) }), ["Ack 2:3", "commit 2:2"]);
+    // A commit between two proposals is of none.
+    let mut bench = Bench::new(1);
+    let link = bench.agree(WireOptions::RUNS);
+    let gap = [proposal(z(1, 3)), proposal(z(2, 1)), commit(z(1, 4))];
+    let said = bench.packets(link, &[&[Packet::Diff { zxid: z(1, 5) }][..], &gap].concat());
+    assert_eq!(said[0], "close");
+}
+
+/// Only what both can is agreed on: a leader cannot talk a follower into anything.
+#[test]
+fn runs_need_both_ends() {
+    let mut bench = Bench::with(1, WireOptions::NONE);
+    let link = bench.agree(WireOptions::RUNS);
+    bench.packets(link, &[Packet::Diff { zxid: z(1, 2) }, new_leader()]);
+    bench.give(Input::EpochsSaved(epochs(2, 2)));
+    bench.packets(link, &[Packet::UpToDate]);
+    bench.packets(link, &[proposal(z(2, 1)), proposal(z(2, 2))]);
+    assert_eq!(bench.give(Input::Appended { upto: z(2, 2) }), ["Ack 2:1", "Ack 2:2"]);
+    assert_eq!(bench.packets(link, &[commit(z(2, 2))])[0], "close");
+    let mut bench = Bench::with(3, WireOptions::NONE);
+    let link = bench.lead_with(WireOptions::RUNS, "LeaderInfo 2:0");
+    bench.give(Input::Propose(batch(z(2, 1), &["a", "b"])));
+    bench.give(Input::Appended { upto: z(2, 2) });
+    let said = bench.packets(link, &[Packet::Ack { zxid: z(2, 2) }]);
+    assert_eq!(said, ["Commit 2:1", "Commit 2:2", "commit 2:2"]);
+}
+
 /// A log that does not contain what to truncate to is worth nothing.
 #[test]
 fn failed_truncation_distrusts_the_history() {
@@ -354,7 +468,8 @@ fn failed_truncation_distrusts_the_history() {
     let link = out.iter().chain(&bench.hear(2, PeerState::Following, 3, z(1, 2))).find_map(dialed);
     let link = link.expect("the leader is dialed");
     bench.give(Input::Connected { link });
-    assert_eq!(bench.packets(link, &[leader_info(Epoch(2))]), ["AckEpoch ffffffff:ffffffff -1"]);
+    let info = leader_info(Epoch(2), WireOptions::NONE);
+    assert_eq!(bench.packets(link, &[info]), ["AckEpoch ffffffff:ffffffff -1"]);
 }
 
 #[test]
@@ -363,7 +478,7 @@ fn follower_gives_up_on_leaders_it_cannot_join() {
     let mut bench = Bench::new(1);
     let link = bench.find_leader();
     bench.give(Input::Connected { link });
-    assert_eq!(bench.packets(link, &[leader_info(Epoch(0))])[0], "close");
+    assert_eq!(bench.packets(link, &[leader_info(Epoch(0), WireOptions::NONE)])[0], "close");
     // Nobody listens: ten attempts, 100 ms apart.
     let mut bench = Bench::new(1);
     let mut link = bench.find_leader();
@@ -544,4 +659,42 @@ fn resigned_leader_is_silent() {
     // What was on its way comes too late.
     assert_eq!(bench.give(Input::Propose(batch(z(2, 1), &["x"]))), [""; 0]);
     assert_eq!(bench.packets(link, &[Packet::Ack { zxid: z(2, 1) }]), [""; 0]);
+}
+
+/// Each follower is told commits as was agreed with it, history included; observers as ever.
+#[test]
+fn leader_commits_in_runs_to_those_who_can() {
+    let mut bench = Bench::new(3);
+    let runs = bench.lead_with(WireOptions::from_bits(0xFF), "LeaderInfo 2:0 WireOptions(1)");
+    bench.give(Input::Propose(batch(z(2, 1), &["a", "b"])));
+    bench.give(Input::Appended { upto: z(2, 2) });
+    let said = bench.packets(runs, &[Packet::Ack { zxid: z(2, 2) }]);
+    assert_eq!(said, ["Commit 2:2", "commit 2:2"]);
+    // A second one of ours gets its history in a run, one of ZooKeeper's does not.
+    let promise = [Packet::AckEpoch { zxid: z(1, 2), epoch: 1 }];
+    let (link, said) = bench.introduce_with(2, 1, false, WireOptions::RUNS);
+    assert_eq!(said, ["LeaderInfo 2:0 WireOptions(1)"]);
+    let said = bench.packets(link, &promise);
+    assert_eq!(said, ["Diff 2:2", "Proposal 2:1", "Proposal 2:2", "Commit 2:2", "NewLeader 2:0"]);
+    let (plain, said) = bench.introduce(2, 1, false);
+    assert_eq!(said, ["close", "LeaderInfo 2:0"], "the same server again");
+    let said = bench.packets(plain, &promise);
+    let pairs = ["Proposal 2:1", "Commit 2:1", "Proposal 2:2", "Commit 2:2"];
+    assert_eq!(said[1..5], pairs);
+    bench.packets(plain, &[Packet::Ack { zxid: z(2, 0) }]);
+    let (observer, _) = bench.introduce_with(4, 0, true, WireOptions::RUNS);
+    bench.packets(observer, &promise);
+    bench.packets(observer, &[Packet::Ack { zxid: z(2, 0) }]);
+    bench.give(Input::Propose(batch(z(2, 3), &["c", "d"])));
+    bench.give(Input::Appended { upto: z(2, 4) });
+    let bytes = Packet::Ack { zxid: z(2, 4) }.to_bytes();
+    let out = bench.outputs(Input::Received { link: runs, bytes });
+    let to = |wanted: LinkId| -> Vec<String> {
+        let sent =
+            |output: &&Output| matches!(output, Output::Send { link, .. } if *link == wanted);
+        out.iter().filter(sent).flat_map(short).collect()
+    };
+    assert_eq!(to(runs), ["Commit 2:4"]);
+    assert_eq!(to(plain), ["Commit 2:3", "Commit 2:4"]);
+    assert_eq!(to(observer), ["Inform 2:3", "Inform 2:4"]);
 }

@@ -26,6 +26,10 @@ fn command(world: &mut Option<World>, line: &str) -> String {
             match key {
                 "observers" => setup.observers = value.parse().expect("a number"),
                 "retained" => setup.retained = value.parse().expect("a number"),
+                "plain" => {
+                    let ids = value.split(',').map(|id| id.parse().expect("a server"));
+                    setup.plain = ids.collect();
+                }
                 other => panic!("no option {other}"),
             }
         }
@@ -52,6 +56,7 @@ fn command(world: &mut Option<World>, line: &str) -> String {
             world.give(id(0), Input::Revalidate { session: SessionId(0x77), timeout_ms });
         }
         "touch" => world.nodes.get_mut(&id(0)).expect("a server").valid = 0x77,
+        "tell-packets" => world.tell_packets = args[0] == "yes",
         "abdicate" => world.give(id(0), Input::Abdicate),
         "compact" => world.compact(id(0)),
         "wipe" => world.wipe(id(0)),

@@ -1,10 +1,11 @@
 //! The codecs against bytes captured from ZooKeeper 3.9.5, against themselves, and against noise.
 
+use model::jute::Writer;
 use model::{Epoch, SessionId, Zxid};
 use proptest::prelude::*;
 use replication::wire::WireError;
 use replication::wire::election::{Initiation, Notification, PeerState, frame};
-use replication::wire::handshake::{LearnerCard, PROTOCOL_VERSION};
+use replication::wire::handshake::{LearnerCard, PROTOCOL_VERSION, WireOptions};
 use replication::wire::packet::{Packet, PacketBuffer, leader_info, packet_len};
 use replication::wire::request::{Identities, RequestRecord, RevalidateRecord, Touches};
 use replication::wire::snapshot::{Scanned, SnapshotScanner};
@@ -113,7 +114,8 @@ fn old_notifications() {
 /// Every packet of the captured handshake, and those given elsewhere in the same notation.
 #[test]
 fn captured_packets() {
-    let learner = LearnerCard { server: 1, protocol: PROTOCOL_VERSION, config_version: 0 };
+    let (protocol, options) = (PROTOCOL_VERSION, WireOptions::NONE);
+    let learner = LearnerCard { server: 1, protocol, config_version: 0, options };
     let mut ids = Vec::new();
     let auth = Identities::from_pairs([(&b"ip"[..], &b"127.0.0.1"[..])], &mut ids);
     let create = bytes(
@@ -144,7 +146,10 @@ fn captured_packets() {
             "00000010 0000000200000000 00000014 0000000000000001 00010000 0000000000000000 \
              FFFFFFFF",
         ),
-        (leader_info(Epoch(1)), "00000011 0000000100000000 00000004 00010000 FFFFFFFF"),
+        (
+            leader_info(Epoch(1), WireOptions::NONE),
+            "00000011 0000000100000000 00000004 00010000 FFFFFFFF",
+        ),
         (
             Packet::AckEpoch { zxid: Zxid::ZERO, epoch: 0 },
             "00000012 0000000000000000 00000004 00000000 FFFFFFFF",
@@ -231,6 +236,35 @@ fn captured_packets() {
             }
         }
         assert!(expect.next().is_none() && buffer.rest().is_empty());
+    }
+}
+
+/// Our own options stand behind what ZooKeeper reads, and nothing else changes.
+#[test]
+fn options_follow_what_zookeeper_reads() {
+    let (protocol, options) = (PROTOCOL_VERSION, WireOptions::RUNS);
+    let learner = LearnerCard { server: 1, protocol, config_version: 0, options };
+    let cases = [
+        (
+            Packet::FollowerInfo { zxid: zxid(1, 0), learner },
+            "0000000B 0000000100000000 0000001C 0000000000000001 00010000 0000000000000000 \
+             \"RKop\" 00000001 FFFFFFFF",
+        ),
+        (
+            Packet::ObserverInfo { zxid: zxid(2, 0), learner },
+            "00000010 0000000200000000 0000001C 0000000000000001 00010000 0000000000000000 \
+             \"RKop\" 00000001 FFFFFFFF",
+        ),
+        (
+            leader_info(Epoch(1), options),
+            "00000011 0000000100000000 0000000C 00010000 \"RKop\" 00000001 FFFFFFFF",
+        ),
+    ];
+    for (packet, wire) in cases {
+        let wire = bytes(wire);
+        assert_eq!(packet.to_bytes(), wire, "{packet:?}");
+        assert_eq!(Packet::decode(&wire), Ok(packet));
+        assert_eq!(packet_len(&wire, DATA_MAX), Ok(Some(wire.len())));
     }
 }
 
@@ -337,6 +371,11 @@ fn mutated_messages_are_survived() {
     seeds.push(note[4..].to_vec());
     seeds.push(note);
     seeds.push(bytes(
+        "0000000B 0000000100000000 0000001C 0000000000000001 00010000 0000000000000000 \
+         \"RKop\" 00000001 FFFFFFFF \
+         00000011 0000000100000000 0000000C 00010000 \"RKop\" 00000001 FFFFFFFF",
+    ));
+    seeds.push(bytes(
         "00000001 FFFFFFFFFFFFFFFF 00000014 010000157CBB0000 00000003 FFFFFFF6 00000FA0 \
          00000001 00000002\"ip\"00000009\"127.0.0.1\" \
          00000013 0000000100000003 00000009 0000000000000003 01 FFFFFFFF \
@@ -389,6 +428,36 @@ proptest! {
         else { panic!("a request with identities") };
         prop_assert_eq!(read, record);
         prop_assert!(read_auth.iter().eq(pairs));
+    }
+
+    #[test]
+    fn introductions_round_trip(
+        server: i64,
+        protocol: i32,
+        config_version: i64,
+        bits: u32,
+        more: Vec<u8>,
+    ) {
+        let options = WireOptions::from_bits(bits);
+        let learner = LearnerCard { server, protocol, config_version, options };
+        let at = Zxid(config_version);
+        for packet in [
+            Packet::FollowerInfo { zxid: at, learner },
+            Packet::ObserverInfo { zxid: at, learner },
+            Packet::LeaderInfo { zxid: at, protocol, options },
+        ] {
+            let wire = packet.to_bytes();
+            prop_assert_eq!(packet_len(&wire, DATA_MAX), Ok(Some(wire.len())));
+            prop_assert_eq!(Packet::decode(&wire), Ok(packet));
+        }
+        // What follows is of somebody else, or of a later version, and passed over.
+        let mut card = Vec::new();
+        learner.encode(&mut Writer::new(&mut card));
+        prop_assert_eq!(card.len(), learner.encoded_len());
+        if bits != 0 || !more.starts_with(b"RKop") {
+            card.extend_from_slice(&more);
+        }
+        prop_assert_eq!(LearnerCard::decode(&card), Ok(learner));
     }
 
     #[test]

@@ -9,10 +9,10 @@ use crate::body::{Body, Plant, send};
 use crate::input::{Epochs, Input};
 use crate::output::{LinkId, Output, Port};
 use crate::role::looking::Looking;
-use crate::role::synchronizing::Synchronizing;
+use crate::role::synchronizing::{Found, Synchronizing};
 use crate::role::{Broken, ENDED, OWN_WISH, Role, left};
 use crate::timers::Timer;
-use crate::wire::handshake::{LearnerCard, PROTOCOL_VERSION};
+use crate::wire::handshake::{LearnerCard, PROTOCOL_VERSION, WireOptions};
 use crate::wire::packet::{Packet, PacketBuffer};
 
 /// Attempts to connect to a leader before it is given up, within about 1.2 s. ZooKeeper makes five
@@ -30,6 +30,8 @@ pub(crate) struct Discovering {
     attempts: u32,
     stage: Stage,
     packets: PacketBuffer,
+    /// Agreed with the leader.
+    options: WireOptions,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +53,8 @@ impl Discovering {
         out: &mut Vec<Output>,
     ) -> Role {
         body.timers.set(Timer::Barrier, now + body.init_limit());
-        let packets = PacketBuffer::default();
-        let role = Discovering { leader, attempts: 0, stage: Stage::Pausing, packets };
+        let (packets, options) = (PacketBuffer::default(), WireOptions::NONE);
+        let role = Discovering { leader, attempts: 0, stage: Stage::Pausing, packets, options };
         role.dial(body, now, out)
     }
 
@@ -177,7 +179,10 @@ impl Discovering {
     ) -> Role {
         let epoch = match self.packets.next(body.config.data_bytes_max) {
             Ok(None) => return Role::Discovering(self),
-            Ok(Some(Packet::LeaderInfo { zxid, .. })) => Ok(zxid.epoch()),
+            Ok(Some(Packet::LeaderInfo { zxid, options, .. })) => {
+                self.options = options.both(body.config.wire_options);
+                Ok(zxid.epoch())
+            }
             Ok(Some(_)) => Err(Broken::Unexpected("the leader must name its epoch first")),
             Err(error) => Err(error.into()),
         };
@@ -194,7 +199,7 @@ impl Discovering {
             }
             Ok(epoch) if epoch == body.epochs.accepted => {
                 send(link, &Packet::AckEpoch { zxid: body.position(), epoch: -1 }, out);
-                Synchronizing::enter(self.leader, link, epoch, self.packets, body, now, out)
+                Synchronizing::enter(self.found(link, epoch), body, now, out)
             }
             Ok(epoch) => {
                 let promised = body.epochs.accepted;
@@ -215,7 +220,12 @@ impl Discovering {
     ) -> Role {
         let current = body.epochs.current.0 as i32;
         send(link, &Packet::AckEpoch { zxid: body.position(), epoch: current }, out);
-        Synchronizing::enter(self.leader, link, epoch, self.packets, body, now, out)
+        Synchronizing::enter(self.found(link, epoch), body, now, out)
+    }
+
+    fn found(self, link: LinkId, epoch: Epoch) -> Found {
+        let Discovering { leader, packets, options, .. } = self;
+        Found { leader, link, epoch, packets, options }
     }
 }
 
@@ -224,6 +234,7 @@ fn introduce(link: LinkId, body: &Body, out: &mut Vec<Output>) {
         server: i64::from(body.me().0),
         protocol: PROTOCOL_VERSION,
         config_version: body.config.members.version(),
+        options: body.config.wire_options,
     };
     let zxid = Zxid::new(body.epochs.accepted, 0);
     let packet = if body.config.members.is_observer(body.me()) {

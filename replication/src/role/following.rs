@@ -1,5 +1,6 @@
 //! Following: log what the leader proposes, acknowledge what is durable, apply what is committed
-//! (`zab-wire` 3.1).
+//! (`zab-wire` 3.1). With [`WireOptions::RUNS`](crate::wire::handshake::WireOptions) both are said
+//! once for a run of entries, by its last one.
 
 use std::fmt::Display;
 
@@ -159,9 +160,12 @@ impl Following {
                 if zxid <= self.uplink.agreed {
                     return Ok(());
                 }
-                if zxid != self.uplink.after(self.uplink.agreed) || zxid > self.last {
+                let next = self.uplink.after(self.uplink.agreed);
+                let fits = zxid == next || (self.uplink.in_runs() && zxid > next);
+                if !fits || zxid > self.last {
                     return Err(Broken::Unexpected("commit out of order"));
                 }
+                body.counts.commits_received += (zxid.0 - next.0) as u64;
                 self.uplink.agreed = zxid;
                 Ok(())
             }
@@ -184,13 +188,21 @@ impl Following {
         }
     }
 
-    /// Acknowledges what has become durable, entry by entry.
+    /// Acknowledges what has become durable: entry by entry, or with its last one if so agreed.
     fn acknowledge(&mut self, body: &Body, out: &mut Vec<Output>) {
-        self.acknowledge_to(body.history.durable(), out);
+        let durable = body.history.durable();
+        if self.uplink.in_runs() && body.planted(Plant::AckRunTooFar) {
+            return self.acknowledge_to(durable.next().min(self.last), out);
+        }
+        self.acknowledge_to(durable, out);
     }
 
     fn acknowledge_to(&mut self, upto: Zxid, out: &mut Vec<Output>) {
         let mut bytes = Vec::new();
+        if self.uplink.acked < upto && self.uplink.in_runs() {
+            self.uplink.acked = upto;
+            Packet::Ack { zxid: upto }.encode(&mut bytes);
+        }
         while self.uplink.acked < upto {
             self.uplink.acked = self.uplink.after(self.uplink.acked);
             Packet::Ack { zxid: self.uplink.acked }.encode(&mut bytes);

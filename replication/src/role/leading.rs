@@ -19,17 +19,16 @@ use crate::membership::Membership;
 use crate::output::{LinkId, Output, Port, RoleKind};
 use crate::progress::{Progress, Stage};
 use crate::role::looking::Looking;
+use crate::role::telling::{Form, encode_commits, send_entries};
 use crate::role::{Broken, ENDED, OWN_WISH, Role};
 use crate::standing::{Activity, Learners};
 use crate::timers::Timer;
-use crate::wire::handshake::LearnerCard;
+use crate::wire::handshake::{LearnerCard, WireOptions};
 use crate::wire::packet::{Packet, leader_info};
 use crate::wire::request::{RequestRecord, RevalidateRecord};
 
 /// Learner connections at once.
 const LEARNERS_MAX: usize = 1024;
-/// History is sent in pieces of about this many bytes.
-const PIECE_BYTES: usize = 1 << 20;
 /// Syncs that may wait for commits.
 const SYNCS_MAX: usize = 1 << 20;
 
@@ -80,14 +79,6 @@ struct Introduction {
     accepted: Epoch,
     info: LearnerCard,
     observer: bool,
-}
-
-/// How entries are put to a learner.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Form {
-    ProposeAndCommit,
-    Propose,
-    Inform,
 }
 
 impl Leading {
@@ -400,6 +391,7 @@ impl Leading {
         let Some(progress) = self.learners.get_mut(&link) else { return Ok(()) };
         progress.server = server;
         progress.observer = observer;
+        progress.options = info.options.both(body.config.wire_options);
         progress.stage = Stage::AwaitingEpoch;
         progress.deadline = None;
         if self.phase == Phase::ChoosingEpoch {
@@ -444,7 +436,7 @@ impl Leading {
         let Some(progress) = self.learners.get_mut(&link) else { return };
         progress.stage = Stage::Promising;
         progress.deadline = Some(now + body.init_limit());
-        send(link, &leader_info(self.epoch), out);
+        send(link, &leader_info(self.epoch, progress.options), out);
     }
 
     /// A learner promised the epoch, or (`-1`) had done so before, which does not count.
@@ -551,7 +543,8 @@ impl Leading {
                 at
             }
         };
-        send_entries(link, body, after, self.agreed, Form::ProposeAndCommit, out);
+        let form = Form::ProposeAndCommit { runs: progress.options.has(WireOptions::RUNS) };
+        send_entries(link, body, after, self.agreed, form, out);
         let config = Some(body.config_text().as_bytes());
         send(link, &Packet::NewLeader { zxid: epoch_start, config }, out);
     }
@@ -618,7 +611,8 @@ impl Leading {
         let epoch_start = Zxid::new(self.epoch, 0);
         progress.stage = Stage::Active;
         progress.deadline = Some(now + body.sync_limit());
-        let form = if progress.observer { Form::Inform } else { Form::ProposeAndCommit };
+        let runs = progress.options.has(WireOptions::RUNS);
+        let form = if progress.observer { Form::Inform } else { Form::ProposeAndCommit { runs } };
         send_entries(link, body, progress.sent, self.agreed, form, out);
         send(link, &Packet::UpToDate, out);
         if !progress.observer {
@@ -683,12 +677,19 @@ impl Leading {
     }
 
     fn tell_commits(&self, after: Zxid, body: &Body, out: &mut Vec<Output>) {
-        let mut commits = Vec::new();
         let start = after.max(Zxid::new(self.epoch, 0));
-        for zxid in start.0 + 1..=self.agreed.0 {
-            Packet::Commit { zxid: Zxid(zxid) }.encode(&mut commits);
+        // Made once for all who are told in the same way.
+        let mut made: [Option<crate::output::Bytes>; 2] = [None, None];
+        for (link, progress) in self.learners.iter().filter(|(_, p)| p.is_active_follower()) {
+            let runs = progress.options.has(WireOptions::RUNS);
+            let mut upto = self.agreed;
+            if runs && body.planted(Plant::CommitRunTooFar) {
+                upto = upto.next().min(self.proposed);
+            }
+            let bytes = made[usize::from(runs)]
+                .get_or_insert_with(|| encode_commits(start, upto, runs).into());
+            out.push(Output::Send { link: *link, bytes: bytes.clone() });
         }
-        self.to_followers(&commits.into(), out);
         let observes = |p: &Progress| p.observer && p.stage == Stage::Active;
         for (link, _) in self.learners.iter().filter(|(_, p)| observes(p)) {
             send_entries(*link, body, after, self.agreed, Form::Inform, out);
@@ -727,34 +728,6 @@ impl Leading {
             out.push(Output::Send { link: *link, bytes: ping.clone() });
         }
         true
-    }
-}
-
-/// Sends entries in pieces of bounded size.
-fn send_entries(
-    link: LinkId,
-    body: &Body,
-    after: Zxid,
-    upto: Zxid,
-    form: Form,
-    out: &mut Vec<Output>,
-) {
-    let mut bytes = Vec::new();
-    for (zxid, entry) in body.history.range(after, upto) {
-        match form {
-            Form::ProposeAndCommit => {
-                Packet::Proposal { zxid, entry }.encode(&mut bytes);
-                Packet::Commit { zxid }.encode(&mut bytes);
-            }
-            Form::Propose => Packet::Proposal { zxid, entry }.encode(&mut bytes),
-            Form::Inform => Packet::Inform { zxid, entry }.encode(&mut bytes),
-        }
-        if bytes.len() >= PIECE_BYTES {
-            out.push(Output::Send { link, bytes: std::mem::take(&mut bytes).into() });
-        }
-    }
-    if !bytes.is_empty() {
-        out.push(Output::Send { link, bytes: bytes.into() });
     }
 }
 

@@ -15,6 +15,7 @@ pub(crate) mod leading;
 pub(crate) mod looking;
 pub(crate) mod observing;
 pub(crate) mod synchronizing;
+pub(crate) mod telling;
 pub(crate) mod uplink;
 
 use std::fmt::Display;

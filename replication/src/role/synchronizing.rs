@@ -19,6 +19,7 @@ use crate::role::observing::Observing;
 use crate::role::uplink::Uplink;
 use crate::role::{Broken, ENDED, OWN_WISH, Role, SILENT, left};
 use crate::timers::Timer;
+use crate::wire::handshake::WireOptions;
 use crate::wire::packet::{Packet, PacketBuffer};
 use crate::wire::snapshot::SnapshotScanner;
 
@@ -28,6 +29,16 @@ const PENDING_MAX: usize = 1 << 20;
 /// Bytes of entries and packets that may wait, for a commit or for the own disk.
 const WAITING_BYTES_MAX: usize = 256 << 20;
 
+/// A leader whose epoch is known, and what was agreed with it.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) leader: ServerId,
+    pub(crate) link: LinkId,
+    pub(crate) epoch: Epoch,
+    pub(crate) packets: PacketBuffer,
+    pub(crate) options: WireOptions,
+}
+
 /// Taking over history.
 #[derive(Debug)]
 pub(crate) struct Synchronizing {
@@ -35,6 +46,7 @@ pub(crate) struct Synchronizing {
     link: LinkId,
     epoch: Epoch,
     packets: PacketBuffer,
+    options: WireOptions,
     source: Source,
     step: Step,
     /// Last entry seen, against gaps; unknown directly after a snapshot.
@@ -83,15 +95,8 @@ enum Step {
 }
 
 impl Synchronizing {
-    pub(crate) fn enter(
-        leader: ServerId,
-        link: LinkId,
-        epoch: Epoch,
-        packets: PacketBuffer,
-        body: &mut Body,
-        now: Mono,
-        out: &mut Vec<Output>,
-    ) -> Role {
+    pub(crate) fn enter(found: Found, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
+        let Found { leader, link, epoch, packets, options } = found;
         body.timers.stop(Timer::Barrier);
         body.timers.set(Timer::ReadLimit, now + body.init_limit());
         let role = Box::new(Synchronizing {
@@ -99,6 +104,7 @@ impl Synchronizing {
             link,
             epoch,
             packets,
+            options,
             source: Source::Undecided,
             step: Step::Reading,
             last: None,
@@ -372,7 +378,7 @@ impl Synchronizing {
         Ok(())
     }
 
-    /// Commits come in the order of the proposals.
+    /// Commits come in the order of the proposals, each for one or, if so agreed, for all up to it.
     fn on_commit(&mut self, zxid: Zxid) -> Result<(), Broken> {
         let known = match self.source {
             Source::Snapshot { at } => self.last.map_or(at, |last| last.max(at)),
@@ -380,24 +386,31 @@ impl Synchronizing {
                 self.last.unwrap_or(Zxid::ZERO)
             }
         };
-        match self.pending.get(self.pending_committed) {
-            Some((head, _)) if *head == zxid => {}
+        let open = self.pending_committed;
+        let run = match self.pending.get(open) {
+            Some((head, _)) if *head == zxid => 1,
+            Some((head, _)) if *head < zxid && self.options.has(WireOptions::RUNS) => {
+                let at = self.pending.binary_search_by_key(&zxid, |(zxid, _)| *zxid);
+                let last = at.map_err(|_| Broken::Unexpected("commit of no proposal"))?;
+                last + 1 - open
+            }
             Some((head, _)) if *head < zxid => {
                 return Err(Broken::Unexpected("commit out of order"));
             }
             // Said again about something that is there.
             Some(_) | None if zxid <= known => return Ok(()),
             Some(_) | None => return Err(Broken::Unexpected("commit of an unknown entry")),
-        }
+        };
         if self.step == Step::Reading {
-            let (zxid, entry) = self.pending.pop_front().expect("it is the head");
-            self.pending_bytes -= entry.len();
-            self.gather.push(zxid, &entry);
+            for (zxid, entry) in self.pending.drain(..run) {
+                self.pending_bytes -= entry.len();
+                self.gather.push(zxid, &entry);
+            }
             if let Source::Snapshot { at } = &mut self.source {
                 *at = (*at).max(zxid);
             }
         } else {
-            self.pending_committed += 1;
+            self.pending_committed += run;
         }
         Ok(())
     }
@@ -475,7 +488,10 @@ impl Synchronizing {
         let committed = self.pending.iter().take(self.pending_committed).next_back();
         let agreed = committed.map_or(at, |(zxid, _)| *zxid).max(at);
         body.commit(agreed, out);
-        let uplink = Uplink::new(self.leader, self.link, self.epoch, self.packets, agreed, at);
+        let Synchronizing { leader, link, epoch, options, .. } = *self;
+        let packets = std::mem::take(&mut self.packets);
+        let found = Found { leader, link, epoch, packets, options };
+        let uplink = Uplink::new(found, agreed, at);
         let keep = if observer { self.pending_committed } else { self.pending.len() };
         for (zxid, entry) in self.pending.drain(..).take(keep) {
             if zxid > body.history.appended() {

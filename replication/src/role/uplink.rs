@@ -8,7 +8,9 @@ use crate::body::{Body, send};
 use crate::input::Request;
 use crate::output::{LinkId, Output};
 use crate::role::Broken;
+use crate::role::synchronizing::Found;
 use crate::timers::Timer;
+use crate::wire::handshake::WireOptions;
 use crate::wire::packet::{Packet, PacketBuffer};
 use crate::wire::request::{Identities, RequestRecord, RevalidateRecord, Touches};
 
@@ -24,6 +26,7 @@ pub(crate) struct Uplink {
     pub(crate) link: LinkId,
     pub(crate) epoch: Epoch,
     pub(crate) packets: PacketBuffer,
+    options: WireOptions,
     /// The leader has committed everything up to here.
     pub(crate) agreed: Zxid,
     /// Last entry acknowledged.
@@ -33,16 +36,15 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    pub(crate) fn new(
-        leader: ServerId,
-        link: LinkId,
-        epoch: Epoch,
-        packets: PacketBuffer,
-        agreed: Zxid,
-        acked: Zxid,
-    ) -> Uplink {
+    pub(crate) fn new(found: Found, agreed: Zxid, acked: Zxid) -> Uplink {
+        let Found { leader, link, epoch, packets, options } = found;
         let (pings, syncs) = (VecDeque::new(), VecDeque::new());
-        Uplink { leader, link, epoch, packets, agreed, acked, pings, syncs }
+        Uplink { leader, link, epoch, packets, options, agreed, acked, pings, syncs }
+    }
+
+    /// True if one acknowledgement, or one commit, stands for all up to it.
+    pub(crate) fn in_runs(&self) -> bool {
+        self.options.has(WireOptions::RUNS)
     }
 
     /// The entry that must come after `zxid` in this epoch.

@@ -4,7 +4,7 @@
 use model::jute::{DecodeError, Reader, Writer};
 use model::{Epoch, Zxid};
 
-use super::handshake::{LearnerCard, PROTOCOL_VERSION};
+use super::handshake::{LearnerCard, PROTOCOL_VERSION, WireOptions};
 use super::request::{Identities, RequestRecord, RevalidateRecord, Touches};
 use super::{WireError, int_at};
 
@@ -31,12 +31,14 @@ pub enum Packet<'a> {
         /// Transaction entry.
         entry: &'a [u8],
     },
-    /// Learner to leader: logged, or NEWLEADER/UPTODATE done when the counter is zero.
+    /// Learner to leader: logged, or NEWLEADER/UPTODATE done when the counter is zero. Where
+    /// [`WireOptions::RUNS`] is agreed, everything up to there is logged.
     Ack {
         /// What is acknowledged.
         zxid: Zxid,
     },
-    /// Leader to follower: apply the oldest proposal.
+    /// Leader to follower: apply the oldest proposal. Where [`WireOptions::RUNS`] is agreed,
+    /// everything up to this one.
     Commit {
         /// Of that proposal.
         zxid: Zxid,
@@ -110,6 +112,8 @@ pub enum Packet<'a> {
         zxid: Zxid,
         /// Leader's protocol version.
         protocol: i32,
+        /// What leader and learner can beyond ZooKeeper's protocol.
+        options: WireOptions,
     },
     /// Answer to LEADERINFO.
     AckEpoch {
@@ -174,7 +178,11 @@ impl<'a> Packet<'a> {
             14 => Packet::Trunc { zxid },
             15 => Packet::Snap { zxid },
             16 => Packet::ObserverInfo { zxid, learner: LearnerCard::decode(present?)? },
-            17 => Packet::LeaderInfo { zxid, protocol: Reader::new(present?).int()? },
+            17 => {
+                let mut from = Reader::new(present?);
+                let protocol = from.int()?;
+                Packet::LeaderInfo { zxid, protocol, options: WireOptions::decode(from.rest()) }
+            }
             18 => Packet::AckEpoch { zxid, epoch: Reader::new(present?).int()? },
             19 => {
                 let mut from = Reader::new(present?);
@@ -253,12 +261,13 @@ impl<'a> Packet<'a> {
             }
             Packet::NewLeader { config, .. } => out.buffer(*config),
             Packet::FollowerInfo { learner, .. } | Packet::ObserverInfo { learner, .. } => {
-                out.int(20);
+                out.count(learner.encoded_len());
                 learner.encode(&mut out);
             }
-            Packet::LeaderInfo { protocol, .. } => {
-                out.int(4);
+            Packet::LeaderInfo { protocol, options, .. } => {
+                out.count(4 + options.encoded_len());
                 out.int(*protocol);
+                options.encode(&mut out);
             }
             Packet::AckEpoch { epoch, .. } => {
                 out.int(4);
@@ -291,9 +300,10 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// The leader's announcement of its epoch, as every release since 3.4 sends it.
-pub fn leader_info(epoch: Epoch) -> Packet<'static> {
-    Packet::LeaderInfo { zxid: Zxid::new(epoch, 0), protocol: PROTOCOL_VERSION }
+/// The leader's announcement of its epoch, as every release since 3.4 sends it, and what it agrees
+/// on with the learner beyond that.
+pub fn leader_info(epoch: Epoch, options: WireOptions) -> Packet<'static> {
+    Packet::LeaderInfo { zxid: Zxid::new(epoch, 0), protocol: PROTOCOL_VERSION, options }
 }
 
 /// Collects received bytes until they are whole packets.

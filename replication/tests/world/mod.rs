@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use model::{Batch, Epoch, Mono, ServerId, SessionId, Zxid};
+use replication::wire::handshake::WireOptions;
 use replication::wire::packet::{Packet, PacketBuffer};
 use replication::{
     Durable, Epochs, Input, LinkId, Membership, Output, Port, Replica, ReplicaConfig, Request,
@@ -141,6 +142,8 @@ pub struct Setup {
     pub retained: usize,
     pub cut_bytes: bool,
     pub empty_may_vote: bool,
+    /// Servers that speak ZooKeeper's protocol and no more.
+    pub plain: BTreeSet<u8>,
 }
 
 impl Default for Setup {
@@ -154,6 +157,7 @@ impl Default for Setup {
             retained: 1000,
             cut_bytes: false,
             empty_may_vote: true,
+            plain: BTreeSet::new(),
         }
     }
 }
@@ -179,6 +183,8 @@ pub struct World {
     pub violation: Option<String>,
     /// What happened, for stories.
     pub journal: Vec<String>,
+    /// Acknowledgements and commits are told, too.
+    pub tell_packets: bool,
     pub halts: bool,
 }
 
@@ -201,6 +207,7 @@ fn config(id: u8, members: &Membership, setup: &Setup) -> ReplicaConfig {
         notify_ms_max: 800,
         retention,
         empty_may_vote: setup.empty_may_vote,
+        wire_options: if setup.plain.contains(&id) { WireOptions::NONE } else { WireOptions::ALL },
         ..ReplicaConfig::new(ServerId(id), members.clone())
     }
 }
@@ -231,6 +238,7 @@ impl World {
             proposals: 0,
             violation: None,
             journal: Vec::new(),
+            tell_packets: false,
             halts: false,
             setup,
         };
@@ -520,6 +528,9 @@ impl World {
             Output::Send { link, bytes } => {
                 let Some(&conn) = self.links.get(&(id, life, link)) else { return };
                 self.check_said(id, conn, &bytes);
+                if self.tell_packets {
+                    self.tell(id, conn, &bytes);
+                }
                 let side = self.side(conn, id, life, link);
                 self.push(conn, 1 - side, Wire::Bytes(bytes.to_vec()));
             }
@@ -820,7 +831,8 @@ impl World {
         }
     }
 
-    /// Whatever a learner acknowledges is on its disk.
+    /// Whatever a learner acknowledges is on its disk, with everything before it: an acknowledgement
+    /// may stand for a run.
     fn check_said(&mut self, id: u8, conn: u64, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&conn) else { return };
         if conn.port != Port::Quorum || conn.ends[0].as_ref().is_none_or(|end| end.node != id) {
@@ -856,6 +868,25 @@ impl World {
         if let Some(wrong) = wrong {
             self.fail(wrong);
         }
+    }
+
+    /// Notes acknowledgements and commits, and to whom they go.
+    fn tell(&mut self, id: u8, conn: u64, bytes: &[u8]) {
+        let conn = &self.conns[&conn];
+        let dialed = conn.ends[0].as_ref().map(|end| end.node);
+        let (Port::Quorum, Some(dialed)) = (conn.port, dialed) else { return };
+        let to = if dialed == id { conn.peer } else { dialed };
+        let mut buffer = PacketBuffer::default();
+        buffer.push(bytes);
+        let mut told = Vec::new();
+        while let Some(packet) = buffer.next(1 << 20).expect("we speak correctly") {
+            match packet {
+                Packet::Ack { zxid } => told.push(format!("ack {zxid:?} to {to}")),
+                Packet::Commit { zxid } => told.push(format!("say commit {zxid:?} to {to}")),
+                _ => {}
+            }
+        }
+        told.iter().for_each(|line| self.note(id, line));
     }
 
     /// True if one leader is established and everybody else is with it, at the same point.
@@ -937,7 +968,17 @@ pub fn chaos(seed: u64, prepare: impl Fn(&mut Replica) + 'static) -> Result<u64,
         retained: [2, 5, 1000][random.below(3) as usize],
         cut_bytes: random.chance(50),
         empty_may_vote: true,
+        plain: BTreeSet::new(),
     };
+    // Drawn apart: who knows our own options of the protocol does not change what else happens.
+    let mut apart = Random::new(seed ^ 0x0971_0115);
+    let some = apart.below(3);
+    let plain = (1..=setup.voters + setup.observers).filter(|_| match some {
+        0 => false,
+        1 => apart.chance(50),
+        _ => apart.chance(80),
+    });
+    let setup = Setup { plain: plain.collect(), ..setup };
     // Some seeds are violent, some hit only one kind of fault, some are nearly quiet.
     let (crash, reset, cut) = (random.below(16), random.below(20), random.below(10));
     let pause = 20 + random.below(300);

@@ -4,6 +4,7 @@ use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 
 use model::ServerId;
+use replication::wire::handshake::WireOptions;
 use replication::{Address, Membership, PeerAddress, ReplicaConfig};
 
 use super::properties::Property;
@@ -85,6 +86,8 @@ pub struct EnsembleKeys {
     pub force_snapshot: Option<bool>,
     /// `ringkeeper.diskHangLimit`, ms
     pub disk_hang_ms: Option<i64>,
+    /// `ringkeeper.wireOptions` is `on`
+    pub wire_options: Option<bool>,
     /// `ringkeeper.sessionKeyFile`
     pub session_key_file: Option<String>,
     /// Keys that ask for connections between servers to be secured.
@@ -142,6 +145,7 @@ impl EnsembleKeys {
             notify_ms_max: reader.number("fastleader.maxNotificationInterval"),
             force_snapshot: reader.lenient_bool("forceSnapshotSync"),
             disk_hang_ms: reader.number("ringkeeper.diskHangLimit"),
+            wire_options: wire_options(reader),
             session_key_file: reader.text("ringkeeper.sessionKeyFile"),
             ..EnsembleKeys::default()
         }
@@ -201,6 +205,19 @@ fn peer_type(reader: &mut Reader) -> Option<bool> {
         "participant" => Some(false),
         other => {
             let text = format!("peerType={other}: must be participant or observer");
+            reader.problem(line.line, text);
+            None
+        }
+    }
+}
+
+fn wire_options(reader: &mut Reader) -> Option<bool> {
+    let line = reader.take("ringkeeper.wireOptions")?;
+    match line.value.as_str() {
+        "on" => Some(true),
+        "off" => Some(false),
+        other => {
+            let text = format!("ringkeeper.wireOptions={other}: must be on or off");
             reader.problem(line.line, text);
             None
         }
@@ -399,6 +416,9 @@ impl Finder<'_> {
             self.notice(false, text);
         }
         config.force_snapshot = keys.force_snapshot.unwrap_or(false);
+        if keys.wire_options == Some(false) {
+            config.wire_options = WireOptions::NONE;
+        }
         // A transaction is about as large as the request it came from.
         config.data_bytes_max = config.data_bytes_max.max(2 * self.frame_bytes);
         config

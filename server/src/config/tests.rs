@@ -382,3 +382,18 @@ fn readers_are_served_unless_that_is_switched_off() {
         assert!(with(&format!("{key}=true")).read_only_mode);
     }
 }
+
+/// Our own options of the protocol are known to both sides unless one is told to keep them.
+#[test]
+fn wire_options_can_be_switched_off() {
+    use replication::wire::handshake::WireOptions;
+    let options = |text: &str| {
+        let resolved = member(&format!("{TRIO}{text}"), "1");
+        resolved.ensemble.expect("several servers").wire_options
+    };
+    assert_eq!(options(""), WireOptions::ALL);
+    assert_eq!(options("ringkeeper.wireOptions=on"), WireOptions::ALL);
+    assert_eq!(options("ringkeeper.wireOptions=off"), WireOptions::NONE);
+    let said = join(&format!("{TRIO}ringkeeper.wireOptions=no"), Some("1")).expect_err("neither");
+    assert!(said.to_string().contains("must be on or off"), "{said}");
+}
