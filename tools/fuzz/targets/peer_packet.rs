@@ -2,13 +2,19 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use model::jute::Writer;
 use replication::wire::handshake::LearnerCard;
 use replication::wire::packet::{Packet, PacketBuffer};
 
 const DATA_MAX: usize = 2_097_150;
 
 fuzz_target!(|bytes: &[u8]| {
-    let _ = LearnerCard::decode(bytes);
+    if let Ok(card) = LearnerCard::decode(bytes) {
+        let mut again = Vec::new();
+        card.encode(&mut Writer::new(&mut again));
+        assert_eq!(again.len(), card.encoded_len());
+        assert_eq!(LearnerCard::decode(&again), Ok(card));
+    }
     let Some((&cut, stream)) = bytes.split_first() else { return };
     let cut = usize::from(cut).min(stream.len());
     let mut buffer = PacketBuffer::default();

@@ -7,6 +7,7 @@ use engine::draft::Settings;
 use engine::log::LogSettings;
 use engine::recover::{DiskImage, Inline, RecoverError, recover};
 use model::{Mono, Now, Zxid};
+use replication::wire::handshake::WireOptions;
 use replication::{Membership, ReplicaConfig, Retention};
 use server::core::{Core, CoreConfig, CoreInput, CoreOutputs};
 use server::feed::{Subscriber, feed};
@@ -212,7 +213,9 @@ pub fn membership(options: &Options) -> Membership {
 
 /// What a member must know to take part; nothing for a lone server.
 pub fn ensemble(place: usize, options: &Options) -> Option<ReplicaConfig> {
+    let plain = options.plain >> place & 1 == 1;
     (options.nodes() > 1).then(|| ReplicaConfig {
+        wire_options: if plain { WireOptions::NONE } else { WireOptions::ALL },
         tick_ms: options.peer_tick_ms,
         notify_ms_min: 20,
         notify_ms_max: 500,

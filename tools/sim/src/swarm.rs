@@ -7,6 +7,8 @@ use crate::dice::Dice;
 pub const CORE_JOINS: bool = true;
 /// Keeps what is drawn for ensembles apart from everything else.
 const ENSEMBLES: u64 = 0x656e_7365_6d62_6c65;
+/// Keeps apart from that which of the servers know our own options of their protocol.
+const PLAIN: u64 = 0x706c_6169_6e00_0001;
 
 /// Settings of one run. Chances are per mille of the events at which they are considered.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -111,6 +113,8 @@ pub struct Options {
     pub silent_crash: u32,
     /// Bytes that may wait for one fellow server.
     pub peer_queue_bytes: usize,
+    /// Servers that speak ZooKeeper's protocol and no more, a bit each from the first on.
+    pub plain: u64,
     /// Chance that a client that connects chooses another server.
     pub moves: u32,
     /// Weights of the workload: reads, writes, multis, watches, sessions.
@@ -205,6 +209,7 @@ impl Options {
             peer_nameless: 0,
             silent_crash: 0,
             peer_queue_bytes: server::limits::PEER_QUEUE_BYTES_MAX,
+            plain: 0,
             moves: 0,
             weights: [
                 dice.between(1, 10),
@@ -223,6 +228,9 @@ impl Options {
             // session may be told the other's outcome.
             drawn.steal = 0;
             drawn.draw_peers(&mut peers);
+            let mut apart = Dice::new(dice.clone().word() ^ PLAIN);
+            let some = apart.word() & apart.word();
+            drawn.plain = *apart.pick(&[0, some, some, !some, u64::MAX]);
         }
         drawn
     }
@@ -308,6 +316,7 @@ impl Options {
             "peer_nameless" => self.peer_nameless = value as u32,
             "silent_crash" => self.silent_crash = value as u32,
             "peer_queue_bytes" => self.peer_queue_bytes = value as usize,
+            "plain" => self.plain = value,
             "moves" => self.moves = value as u32,
             _ => return false,
         }
@@ -340,6 +349,7 @@ impl Options {
         "peer_cut",
         "peer_nameless",
         "silent_crash",
+        "plain",
         "moves",
         "disconnect",
         "rubbish",

@@ -23,6 +23,7 @@ const SHARD: &str = "server/src/shard/mod.rs";
 const PIPELINE: &str = "server/src/core/pipeline.rs";
 const BATCHER: &str = "server/src/core/batcher.rs";
 const EXPIRY: &str = "server/src/core/expiry.rs";
+const FOLLOWING: &str = "replication/src/role/following.rs";
 
 const PLANTS: &[Plant] = &[
     Plant {
@@ -147,6 +148,15 @@ const PLANTS: &[Plant] = &[
     Plant {
         name: "directory not synced",
         edits: &[(DISK, "                    self.sync_directory();\n", "")],
+    },
+    Plant {
+        name: "run acknowledged too far",
+        edits: &[(
+            FOLLOWING,
+            "            self.uplink.acked = upto;\n            Packet::Ack { zxid: upto }",
+            "            self.uplink.acked = upto.next().min(self.last).max(upto);\n            \
+             Packet::Ack { zxid: self.uplink.acked }",
+        )],
     },
     Plant {
         name: "digest skipped",

@@ -1,6 +1,7 @@
 //! What a learner acknowledges is on its disk (`zab-wire` 9.0, A1): a crash in the next moment
 //! would find it. An acknowledgement of NEWLEADER covers the history that came before, and the
-//! epoch.
+//! epoch. Any other covers every entry up to it, also where each entry has one of its own: what the
+//! disk holds is read the way a start would, up to the first gap.
 
 use std::collections::BTreeMap;
 

@@ -11,6 +11,7 @@ use crate::client::Pending;
 use crate::history::History;
 
 mod acknowledged_is_durable;
+mod agreed_runs;
 mod bounded_queues;
 mod committed_prefix;
 mod committed_states;
@@ -162,6 +163,7 @@ pub fn all() -> Vec<Box<dyn Checker>> {
         Box::new(one_leader_per_epoch::OneLeaderPerEpoch::default()),
         Box::new(proposed_once::ProposedOnce::default()),
         Box::new(acknowledged_is_durable::AcknowledgedIsDurable::default()),
+        Box::new(agreed_runs::AgreedRuns::default()),
         Box::new(committed_prefix::CommittedPrefix::default()),
         Box::new(committed_states::CommittedStates::default()),
         Box::new(sync_sees_all::SyncSeesAll),
