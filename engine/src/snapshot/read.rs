@@ -22,7 +22,7 @@ use super::format::{
 use crate::recover::{Image, Parallel};
 use crate::restore::{Census, Stored};
 use crate::state::Session;
-use crate::tree::{AclRef, MappedNames, MappedRecords, Record, Tree, TreeLoader};
+use crate::tree::{AclRef, MappedNames, MappedRecords, Tree, TreeLoader};
 
 /// File pages that are checked as one piece of work (about 4 MiB).
 const PAGES_PER_PIECE: usize = 16;
@@ -248,12 +248,11 @@ fn check(image: &Image, seed: u64, page: &Page) -> Result<Option<Checked>, Snaps
         Kind::Records => {
             let places = places(file, page)?;
             let mut census = Census::default();
-            for place in &places {
-                let record = Record::new(&file[place.clone()]).map_err(|e| because(&e))?;
+            let records = MappedRecords::validate(image, seed, places, |record| {
                 let znode = record.znode();
                 census.note(record.path(), &znode.meta, znode.data.map_or(0, <[u8]>::len));
-            }
-            let records = MappedRecords::validate(image, seed, places).map_err(|e| because(&e))?;
+            });
+            let records = records.map_err(|e| because(&e))?;
             Checked::Records(records, census)
         }
         Kind::Names => {
@@ -312,7 +311,7 @@ pub fn load(image: &Image, seed: u64, parallel: &dyn Parallel) -> Result<Loaded,
                     Checked::Records(mapped, counted) => {
                         records += mapped.len() as u64;
                         census.merge(counted);
-                        loader.push_records(mapped).map_err(|e| damaged(e.to_string()))?;
+                        loader.push_records(mapped);
                     }
                     Checked::Names(mapped) => {
                         names += mapped.len() as u64;

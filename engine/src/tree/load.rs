@@ -25,12 +25,13 @@ pub struct MappedRecords {
 }
 
 impl MappedRecords {
-    /// Checks the records at the given byte ranges of `image`. `seed` is that of the tree to be;
-    /// another one costs time when pushing.
+    /// Checks the records at the given byte ranges of `image`, and shows each that is whole to
+    /// `seen`. `seed` is that of the tree to be; another one costs time when pushing.
     pub fn validate(
         image: &Image,
         seed: u64,
         spans: impl IntoIterator<Item = Range<usize>>,
+        mut seen: impl FnMut(&Record<'_>),
     ) -> Result<MappedRecords, RecordError> {
         let bytes = (**image).as_ref();
         let hasher = super::hasher(seed);
@@ -39,6 +40,7 @@ impl MappedRecords {
         let (mut children, mut last_id) = (0, 0);
         for span in spans {
             let record = Record::new(bytes.get(span).ok_or(RecordError::Outside)?)?;
+            seen(&record);
             let hash = trie::hash(&hasher, record.path());
             if let Some((count, id)) = record.children() {
                 children += u64::from(count);
@@ -128,6 +130,8 @@ pub enum LoadError {
 pub struct TreeLoader {
     tree: Tree,
     seed: u64,
+    /// With their hashes.
+    records: Vec<(u64, Edge)>,
     leaves: Vec<Edge>,
     names: u64,
     children: u64,
@@ -138,15 +142,17 @@ impl TreeLoader {
     /// Nothing loaded yet. `seed` as for [`Tree::new`].
     pub fn new(seed: u64) -> TreeLoader {
         let tree = Tree::empty(seed, false);
-        TreeLoader { tree, seed, leaves: Vec::new(), names: 0, children: 0, last_id: 0 }
+        let (records, leaves) = (Vec::new(), Vec::new());
+        TreeLoader { tree, seed, records, leaves, names: 0, children: 0, last_id: 0 }
     }
 
     /// Adds records.
-    pub fn push_records(&mut self, records: MappedRecords) -> Result<(), LoadError> {
+    pub fn push_records(&mut self, records: MappedRecords) {
         let MappedRecords { image, seed, records, children, last_id } = records;
         self.tree.store.hold(&image);
         self.children += children;
         self.last_id = self.last_id.max(last_id);
+        self.records.reserve(records.len());
         for (hash, record) in records {
             let mut hash = hash;
             let mut edge = self.tree.store.adopt(record);
@@ -154,12 +160,8 @@ impl TreeLoader {
                 hash = self.tree.hash(Record::within(edge.bytes()).path());
                 edge = edge.marked(trie::mark(hash));
             }
-            if let Err(edge) = self.tree.place(hash, edge) {
-                let path = Record::within(edge.bytes()).path();
-                return Err(LoadError::Twice(String::from_utf8_lossy(path).into_owned()));
-            }
+            self.records.push((hash, edge));
         }
-        Ok(())
     }
 
     /// Adds pages of child names.
@@ -179,7 +181,13 @@ impl TreeLoader {
 
     /// The tree, if everything adds up.
     pub fn finish(self) -> Result<Tree, LoadError> {
-        let TreeLoader { mut tree, leaves, names, children, last_id, .. } = self;
+        let TreeLoader { mut tree, mut records, leaves, names, children, last_id, .. } = self;
+        tree.roots.len = records.len() as u64;
+        tree.roots.trie = trie::build(&mut tree.store, &mut records).map_err(|twice| {
+            let path = Record::within(twice.bytes()).path();
+            LoadError::Twice(String::from_utf8_lossy(path).into_owned())
+        })?;
+        drop(records);
         if tree.view().get(b"/").is_none() {
             return Err(LoadError::NoRoot);
         }

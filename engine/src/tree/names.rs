@@ -15,6 +15,9 @@
 //! keys are a page too: key `i` is above everything below edge `i` and not above anything below
 //! edge `i + 1`. Depth need not be the same everywhere.
 
+#[cfg(test)]
+mod tests;
+
 use std::mem::replace;
 use std::ops::Range;
 
@@ -35,6 +38,8 @@ const SPARE: usize = 48;
 
 const FIXED: usize = 8;
 const GROUP: usize = 10;
+/// Where a name ends, if the page is not wide.
+const END: usize = 2;
 const WIDE: u16 = 1 << 15;
 
 /// Length of a page whose bytes are told by `byte_at`.
@@ -49,6 +54,13 @@ pub(super) struct Page<'a> {
     count: usize,
     groups: usize,
     wide: bool,
+}
+
+/// What a narrow page consists of, as in the drawing above.
+struct Parts<'a> {
+    groups: &'a [u8],
+    ends: &'a [u8],
+    names: &'a [u8],
 }
 
 impl<'a> Page<'a> {
@@ -111,6 +123,13 @@ impl<'a> Page<'a> {
 
     fn names_at(&self) -> usize {
         FIXED + self.groups * GROUP + self.count * if self.wide { 4 } else { 2 }
+    }
+
+    /// The tables and the names; `None` if the page is wide.
+    fn parts(&self) -> Option<Parts<'a>> {
+        let (groups, rest) = self.bytes.get(FIXED..)?.split_at_checked(self.groups * GROUP)?;
+        let (ends, names) = rest.split_at_checked(self.count * END)?;
+        (!self.wide).then_some(Parts { groups, ends, names })
     }
 
     #[inline]
@@ -292,10 +311,86 @@ impl Builder {
         out
     }
 
+    /// `page` with `name` as its name number `at`, which is where [`Page::find`] puts it. `None`
+    /// if the ends of names need another width. Most of a page is moved as it is: to take it apart
+    /// and put it together again costs ten times as much.
+    fn with_name(&mut self, page: &Page<'_>, id: u64, at: usize, name: &[u8]) -> Option<&[u8]> {
+        let more = u16::try_from(name.len()).ok()?;
+        let (above, new) = match page.group(id) {
+            Ok(group) => (group + 1, false),
+            Err(group) => (group, true),
+        };
+        let parts = page.parts()?;
+        if parts.names.len() + name.len() > usize::from(u16::MAX) {
+            return None;
+        }
+        let len = page.bytes.len() + END + name.len() + if new { GROUP } else { 0 };
+        let out = &mut self.out;
+        out.clear();
+        out.reserve(len);
+        out.extend_from_slice(&u32::try_from(len).ok()?.to_le_bytes());
+        out.extend_from_slice(&u16::try_from(page.count + 1).ok()?.to_le_bytes());
+        out.extend_from_slice(&((page.groups + usize::from(new)) as u16).to_le_bytes());
+        let (same, moved) = parts.groups.split_at_checked(above * GROUP)?;
+        out.extend_from_slice(same);
+        if new {
+            out.extend_from_slice(&id.to_le_bytes());
+            out.extend_from_slice(&(at as u16).to_le_bytes());
+        }
+        extend_shifted(out, moved, GROUP, 1);
+        let (same, moved) = parts.ends.split_at_checked(at * END)?;
+        let start = page.start(at);
+        out.extend_from_slice(same);
+        out.extend_from_slice(&(start as u16).wrapping_add(more).to_le_bytes());
+        extend_shifted(out, moved, END, more);
+        let (before, behind) = parts.names.split_at_checked(start)?;
+        out.extend_from_slice(before);
+        out.extend_from_slice(name);
+        out.extend_from_slice(behind);
+        Some(out)
+    }
+
+    /// `page`, which has more names than one, without its name number `at`, which is one of `id`.
+    /// `None` where [`Builder::with_name`] gives none.
+    fn without_name(&mut self, page: &Page<'_>, id: u64, at: usize) -> Option<&[u8]> {
+        let group = page.group(id).ok()?;
+        let gone = page.range(group).len() == 1;
+        let parts = page.parts()?;
+        let (start, end) = (page.start(at), page.end(at));
+        let less = (end.checked_sub(start)? as u16).wrapping_neg();
+        let len = page.bytes.len() - END - (end - start) - if gone { GROUP } else { 0 };
+        let out = &mut self.out;
+        out.clear();
+        out.reserve(len);
+        out.extend_from_slice(&u32::try_from(len).ok()?.to_le_bytes());
+        out.extend_from_slice(&((page.count - 1) as u16).to_le_bytes());
+        out.extend_from_slice(&((page.groups - usize::from(gone)) as u16).to_le_bytes());
+        let (same, moved) = parts.groups.split_at_checked((group + 1) * GROUP)?;
+        out.extend_from_slice(&same[..same.len() - if gone { GROUP } else { 0 }]);
+        extend_shifted(out, moved, GROUP, u16::MAX);
+        let (same, moved) = parts.ends.split_at_checked((at + 1) * END)?;
+        out.extend_from_slice(&same[..at * END]);
+        extend_shifted(out, moved, END, less);
+        out.extend_from_slice(parts.names.get(..start)?);
+        out.extend_from_slice(parts.names.get(end..)?);
+        Some(out)
+    }
+
     fn len(&self) -> usize {
         let wide = self.names.len() > usize::from(u16::MAX);
         let width = if wide { 4 } else { 2 };
         FIXED + self.groups.len() * GROUP + self.ends.len() * width + self.names.len()
+    }
+}
+
+/// Appends rows of a table whose last two bytes are a number, with `more` added to each.
+fn extend_shifted(out: &mut Vec<u8>, rows: &[u8], width: usize, more: u16) {
+    let from = out.len();
+    out.extend_from_slice(rows);
+    for row in out[from..].chunks_exact_mut(width) {
+        if let Some(number) = row.last_chunk_mut() {
+            *number = u16::from_le_bytes(*number).wrapping_add(more).to_le_bytes();
+        }
     }
 }
 
@@ -368,6 +463,12 @@ fn insert_below(
         Kind::Names | Kind::MappedNames => {
             let page = Page::within(edge.bytes());
             let Err(at) = page.find(id, name) else { return Err(Present) };
+            if page.bytes.len() + name.len() + END + GROUP <= PAGE
+                && let Some(new) = builder.with_name(&page, id, at, name)
+            {
+                rewrite(store, edge, new);
+                return Ok(None);
+            }
             builder.clear();
             builder.extend(&page, 0..at);
             builder.push(id, name);
@@ -478,6 +579,10 @@ fn remove_below(
             let Ok(at) = page.find(id, name) else { return false };
             if page.count() == 1 {
                 store.retire(replace(edge, Edge::NONE));
+                return true;
+            }
+            if let Some(new) = builder.without_name(&page, id, at) {
+                rewrite(store, edge, new);
                 return true;
             }
             builder.clear();

@@ -219,14 +219,14 @@ impl<'a> Record<'a> {
         if path.first() != Some(&b'/') || (path.len() > 1 && path.ends_with(b"/")) {
             return Err(RecordError::Path);
         }
-        let mut facts = Reader { rest: &bytes[shape.facts..shape.data], short: false };
+        let facts = &bytes[shape.facts..shape.data];
         let words = 2 + (shape.flags & KNOWN & !NULL).count_ones();
         let words = words + u32::from(shape.flags & CHILDREN != 0);
-        for _ in 0..words {
-            facts.varint();
-        }
+        // A varint ends in the byte whose top bit is clear.
+        let ends = facts.iter().map(|byte| u32::from(byte >> 7 == 0)).sum::<u32>();
+        let open = facts.last().is_none_or(|byte| byte >> 7 != 0);
         let null_with_data = shape.flags & NULL != 0 && shape.data != shape.end;
-        if facts.short || !facts.rest.is_empty() || null_with_data {
+        if ends != words || open || null_with_data {
             return Err(RecordError::Facts);
         }
         Ok(Record { bytes, shape })

@@ -188,6 +188,59 @@ pub(super) fn insert(
     }
 }
 
+/// Makes a trie of records with their hashes, in any order; fastest if they come in the order of
+/// the trie, as a walk over another one gives them. Each node is written once, where adding
+/// records one by one looks at every level and moves every bucket as it grows. Gives back a record
+/// whose path is there twice.
+pub(super) fn build(store: &mut Store, records: &mut [(u64, Edge)]) -> Result<Edge, Edge> {
+    build_below(store, records, TOP, false)
+}
+
+fn build_below(
+    store: &mut Store,
+    records: &mut [(u64, Edge)],
+    shift: u32,
+    last: bool,
+) -> Result<Edge, Edge> {
+    if let [(_, only)] = records {
+        return Ok(replace(only, Edge::NONE));
+    }
+    if records.is_empty() {
+        return Ok(Edge::NONE);
+    }
+    if records.len() <= BUCKET || last {
+        for at in 1..records.len() {
+            if is_twice(&records[..=at]) {
+                return Err(replace(&mut records[at].1, Edge::NONE));
+            }
+        }
+        let edges = records.iter_mut().map(|(_, edge)| replace(edge, Edge::NONE));
+        return Ok(store.node(Kind::Bucket, 0, edges, &[]));
+    }
+    let digit = |record: &(u64, Edge)| digit(record.0, shift);
+    if !records.is_sorted_by_key(digit) {
+        records.sort_by_key(digit);
+    }
+    let mut bitmap = 0_u64;
+    let mut edges: Vec<Edge> = Vec::with_capacity(1 << BITS);
+    for same in records.chunk_by_mut(|one, other| digit(one) == digit(other)) {
+        bitmap |= 1 << digit(&same[0]);
+        edges.push(build_below(store, same, shift.saturating_sub(BITS), shift < BITS)?);
+    }
+    Ok(store.node(Kind::Inner, bitmap, edges.into_iter(), &[]))
+}
+
+/// Whether the path of the last of these records is one of another, too. All hashes are compared
+/// before any path is looked at.
+fn is_twice(records: &[(u64, Edge)]) -> bool {
+    let Some(((hash, last), before)) = records.split_last() else { return false };
+    if before.iter().filter(|(other, _)| other == hash).count() == 0 {
+        return false;
+    }
+    let path = Record::within(last.bytes()).path();
+    before.iter().any(|(other, edge)| other == hash && is(edge, last.mark(), path))
+}
+
 /// Turns a bucket into an inner node.
 fn split(store: &mut Store, hasher: &ahash::RandomState, bucket: &mut Edge, shift: u32) {
     let mut records: Vec<(u32, Edge)> = Vec::with_capacity(BUCKET);
