@@ -15,6 +15,7 @@ mod plan;
 mod proc;
 mod profiles;
 mod report;
+mod throttle;
 mod watch;
 mod wire;
 

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Comparison;
-use super::results::{Query, Results};
+use super::results::{Query, Results, Summary};
 use super::rival::Kind;
 use crate::check::Floor;
 
 /// Shape of the file; one of another shape is refused.
-const SHAPE: u32 = 1;
+const SHAPE: u32 = 2;
 
 /// A file of constants.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,12 +22,42 @@ pub(crate) struct Constants {
     pub(crate) made: String,
     /// In the short form: few and short runs.
     pub(crate) short: bool,
-    /// The machine and its floor.
+    /// The machine and its floor, before anything else.
     pub(crate) floor: Floor,
+    /// How the machine was meanwhile.
+    pub(crate) pace: Pace,
     /// Versions by server.
     pub(crate) versions: BTreeMap<Kind, String>,
     /// By server, then by the size of the ensemble.
     pub(crate) servers: BTreeMap<Kind, BTreeMap<usize, ServerConstants>>,
+}
+
+/// How fast a machine is at some time, and how busy with other things: what decides whether
+/// figures of two times can be compared.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Pace {
+    /// CPU time of a bare echo per request, us: the same instructions, whatever the hour.
+    pub(crate) echo_cpu_us: f64,
+    /// Half of the durable writes of 4 KiB take less, us.
+    pub(crate) write_us: f64,
+    /// Cores that other programs kept busy; negative if that was not measured.
+    pub(crate) others_cores: f64,
+}
+
+impl Pace {
+    /// The medians of some floors, and of what else was seen running.
+    pub(crate) fn of(floors: &[Floor], others_cores: &[f64]) -> Option<Pace> {
+        let median = |of: &dyn Fn(&Floor) -> f64| -> Option<f64> {
+            Some(Summary::of(&floors.iter().map(of).collect::<Vec<_>>())?.median)
+        };
+        Some(Pace {
+            echo_cpu_us: median(&|floor| floor.echo_server_cpu_us_per_request)?,
+            write_us: median(&|floor| {
+                floor.durable_writes.first().map_or(0.0, |w| w.latency.p50_us)
+            })?,
+            others_cores: Summary::of(others_cores).map_or(-1.0, |cores| cores.median),
+        })
+    }
 }
 
 /// One point of a curve over the rate of requests.
@@ -37,6 +67,8 @@ pub(crate) struct RatePoint {
     pub(crate) rate: f64,
     /// CPU time of all servers per request, us.
     pub(crate) cpu_us: f64,
+    /// The leader's part of it; 1 for one server.
+    pub(crate) leader_part: f64,
     /// Half of the latencies are below, us.
     pub(crate) p50_us: f64,
     /// One in a hundred is above, us.
@@ -116,6 +148,7 @@ impl Constants {
             made: comparison.made.clone(),
             short: comparison.short,
             floor: comparison.floors.first()?.clone(),
+            pace: Pace::of(&comparison.floors, &results.all("others_cores"))?,
             versions: versions.map(|one| (one.kind, one.version.clone())).collect(),
             servers,
         })
@@ -207,6 +240,9 @@ fn points(results: &Results, kind: Kind, servers: usize, op: &str) -> Vec<RatePo
         Some(RatePoint {
             rate: get("per_second")?,
             cpu_us: get("cpu_us")?,
+            leader_part: get("leader_cpu_us").map_or(1.0 / servers as f64, |leader| {
+                leader / get("cpu_us").unwrap_or(leader).max(1e-9)
+            }),
             p50_us: get("latency_p50_us")?,
             p99_us: get("latency_p99_us")?,
             log_writes_per_second: get("log_writes_per_second").unwrap_or(0.0),

@@ -93,7 +93,7 @@ pub(crate) struct Goals {
 pub(crate) struct Prediction {
     /// Cores that are kept busy, all servers together.
     pub(crate) cores: f64,
-    /// The same for the busiest server, taken to have its equal share and the leader's half more.
+    /// The same for the leader: its part of the writes, as measured, and an equal part of all else.
     pub(crate) cores_per_server: f64,
     /// Resident memory of each server, bytes.
     pub(crate) memory_bytes: f64,
@@ -156,16 +156,27 @@ pub(crate) struct Costs<'a> {
 }
 
 impl Costs<'_> {
-    /// CPU time of a write of 100 B at this rate, all servers of `ensemble` together, us.
-    fn write_cpu(&self, rate: f64, ensemble: u32) -> f64 {
+    /// CPU time of a write of 100 B at this rate, us: the leader's, and that of each of the
+    /// others.
+    fn write_cpu(&self, rate: f64, ensemble: u32) -> (f64, f64) {
         let one = cpu_at(&self.one.writes, rate);
-        match self.three {
-            Some(three) if ensemble > 1 => {
-                let each = ((cpu_at(&three.writes, rate) - one) / 2.0).max(0.0);
-                one + each * f64::from(ensemble - 1)
-            }
+        let Some(three) = self.three.filter(|_| ensemble > 1) else {
             // A follower logs and applies as a server alone does.
-            _ => one * f64::from(ensemble),
+            return (one, if ensemble > 1 { one } else { 0.0 });
+        };
+        let all = at_rate(&three.writes, rate);
+        let leader = all.cpu_us * all.leader_part;
+        // Each follower beyond two costs the leader what each of the two did.
+        let more = (leader - one).max(0.0) / 2.0 * (f64::from(ensemble) - 3.0);
+        ((leader + more).max(0.0), (all.cpu_us - leader) / 2.0)
+    }
+
+    /// CPU time of a read at this rate over all servers, us.
+    fn read_cpu(&self, rate: f64, ensemble: u32) -> f64 {
+        match self.three.filter(|three| ensemble > 1 && !three.reads.is_empty()) {
+            // As many for each server as when there were three.
+            Some(three) => cpu_at(&three.reads, rate * 3.0 / f64::from(ensemble)),
+            None => cpu_at(&self.one.reads, rate),
         }
     }
 
@@ -184,17 +195,18 @@ impl Costs<'_> {
         let writes = load.writes + load.hot_changes;
         let pings = f64::from(load.sessions) * load.pings;
 
-        let read_cpu = load.reads * cpu_at(&one.reads, load.reads + writes);
-        let write_cpu = writes
-            * (self.write_cpu(writes, load.ensemble)
-                + extra.max(0.0) * one.write_cpu_us_per_byte * servers);
+        let read_cpu = load.reads * self.read_cpu(load.reads + writes, load.ensemble);
+        let (leading, following) = self.write_cpu(writes, load.ensemble);
+        let extra_cpu = extra.max(0.0) * one.write_cpu_us_per_byte;
+        let write_cpu = writes * (leading + (servers - 1.0) * following + extra_cpu * servers);
         let cpu_us = read_cpu
             + write_cpu
             + notifications * one.notification_cpu_us
             + pings * one.ping_cpu_us;
         let cores = cpu_us / 1e6;
-        let share = if load.ensemble > 1 { 1.5 / servers } else { 1.0 };
-        let cores_per_server = cores * share;
+        let busiest = writes * (leading + extra_cpu) + (cpu_us - write_cpu) / servers;
+        let cores_per_server = busiest / 1e6;
+        let share = busiest / cpu_us.max(1e-9);
 
         let at = at_rate(&of.writes, writes);
         let log_share = if of.writes.is_empty() || load.ensemble == 1 { 1.0 } else { 3.0 };
@@ -323,6 +335,7 @@ fn at_rate(points: &[RatePoint], rate: f64) -> RatePoint {
     let none = RatePoint {
         rate,
         cpu_us: 0.0,
+        leader_part: 1.0,
         p50_us: 0.0,
         p99_us: 0.0,
         log_writes_per_second: 0.0,
@@ -344,6 +357,7 @@ fn at_rate(points: &[RatePoint], rate: f64) -> RatePoint {
             RatePoint {
                 rate,
                 cpu_us: cpu_between(a, b, rate),
+                leader_part: between(a.leader_part, b.leader_part),
                 p50_us: between(a.p50_us, b.p50_us),
                 p99_us: between(a.p99_us, b.p99_us),
                 log_writes_per_second: between(a.log_writes_per_second, b.log_writes_per_second),
@@ -372,6 +386,7 @@ pub(super) mod tests {
         RatePoint {
             rate,
             cpu_us,
+            leader_part: 1.0,
             p50_us: rate / 10.0,
             p99_us: rate,
             log_writes_per_second: rate.min(5000.0),
@@ -460,6 +475,22 @@ pub(super) mod tests {
         let watched = Load { hot_watches: 10_000, hot_changes: 1.0, ..load() };
         let more = costs.predict(&watched, &GOALS).cores - plan.cores;
         assert!((0.07..0.08).contains(&more), "10,000 notifications of 7 us: {more}");
+    }
+
+    #[test]
+    fn a_leader_has_its_measured_part() {
+        let (one, floor) = (constants(), floor());
+        // 100 us in all, of which the leader has 60 and each of two others 20.
+        let of = RatePoint { leader_part: 0.6, ..point(1000.0, 100.0) };
+        let three = ServerConstants { writes: vec![of], ..constants() };
+        let costs = Costs { one: &one, three: Some(&three), floor: &floor };
+        let plan = costs.predict(&Load { ensemble: 3, ..load() }, &GOALS);
+        assert!((plan.cores - 0.1).abs() < 1e-9, "{}", plan.cores);
+        assert!((plan.cores_per_server - 0.06).abs() < 1e-9, "{}", plan.cores_per_server);
+        // One alone takes 50: each follower costs the leader 5.
+        let plan = costs.predict(&Load { ensemble: 5, ..load() }, &GOALS);
+        assert!((plan.cores - 0.15).abs() < 1e-9, "{}", plan.cores);
+        assert!((plan.cores_per_server - 0.07).abs() < 1e-9, "{}", plan.cores_per_server);
     }
 
     #[test]

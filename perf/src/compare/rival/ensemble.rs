@@ -58,7 +58,8 @@ impl Ensemble {
         Ok(ensemble)
     }
 
-    fn folder(&self, index: usize) -> PathBuf {
+    /// Where one server keeps what it has.
+    pub(crate) fn folder(&self, index: usize) -> PathBuf {
         self.dir.join(format!("server-{}", index + 1))
     }
 
@@ -261,6 +262,17 @@ impl Ensemble {
             }
         });
         largest.map(|(_, each)| each)
+    }
+
+    /// The transaction that the latest snapshot of one server is named for.
+    pub(crate) fn last_snapshot(&self, index: usize) -> Option<u64> {
+        let mut last = None;
+        visit(&self.folder(index).join("data"), &mut |path, _| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let zxid = name.strip_prefix("snapshot.");
+            last = last.max(zxid.and_then(|zxid| u64::from_str_radix(zxid, 16).ok()));
+        });
+        last
     }
 
     /// A counter of one server (`mntr`), if it has it.
