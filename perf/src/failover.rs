@@ -16,7 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Common, Target, duration, seconds, within};
+use crate::cli::{Common, Target, duration, seconds, some_seconds, within};
 use crate::report::{self, Latencies, Percentiles};
 use crate::throttle::Throttle;
 use crate::wire::{self, Client};
@@ -35,7 +35,7 @@ pub(crate) struct FailoverArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Process to kill; without it nothing is killed and gaps are only watched for.
-    #[arg(long)]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
     pub(crate) kill: Option<i32>,
     /// Stop it instead, as if its machine hung; it goes on after the measurement.
     #[arg(long, requires = "kill")]
@@ -48,7 +48,7 @@ pub(crate) struct FailoverArgs {
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub(crate) at: f64,
     /// Seconds in all.
-    #[arg(long, default_value_t = 8.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 8.0, value_parser = some_seconds)]
     pub(crate) duration: f64,
     /// Writers.
     #[arg(long, default_value_t = 8, value_parser = within(1, 500))]
@@ -99,6 +99,10 @@ struct Seen {
 pub(crate) fn measure(args: &FailoverArgs) -> Result<FailoverResult> {
     let target = args.common.target()?;
     ensure!(args.at < args.duration, "--at {} is not before the end", args.at);
+    if let Some(pid) = args.kill {
+        let there = kill(Pid::from_raw(pid), None);
+        there.with_context(|| format!("--kill {pid}: no such process, or not ours"))?;
+    }
     let throttle =
         args.hang_disk.as_deref().map(Throttle::new).transpose().context("--hang-disk")?;
     let mut first = Client::open(&target)?;

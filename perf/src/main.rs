@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             cli::Command::Failover(args) => failover::run(&args),
             cli::Command::Compare(args) => compare::run(&args),
             cli::Command::Plan(args) => plan::run(&args),
+            cli::Command::Verify(args) => plan::verify(&args),
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

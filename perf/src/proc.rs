@@ -134,6 +134,22 @@ pub(crate) fn own_cpu() -> Duration {
     Duration::from_micros(micros as u64)
 }
 
+/// CPU time of always the same work, us: arithmetic, and reads all over 4 MiB. It tells how fast
+/// the processor is at the moment, which other work on its caches and its other half changes.
+pub(crate) fn spin_us() -> f64 {
+    const WORDS: usize = 1 << 19;
+    const STEPS: u64 = 1 << 20;
+    let table: Vec<u64> = (0..WORDS as u64).collect();
+    let before = thread_cpu();
+    let (mut state, mut sum) = (1_u64, 0_u64);
+    for _ in 0..STEPS {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(sum | 1);
+        sum = sum.wrapping_add(table[(state >> 45) as usize % WORDS]);
+    }
+    std::hint::black_box(sum);
+    thread_cpu().saturating_sub(before).as_secs_f64() * 1e6
+}
+
 /// CPU time of the calling thread so far.
 pub(crate) fn thread_cpu() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("a thread may ask about itself");
@@ -169,6 +185,7 @@ mod tests {
         assert_eq!(busy_ticks(text), Some(10 + 1 + 20 + 3 + 4 + 5));
         assert_eq!(busy_ticks("nothing"), None);
         assert!(machine_cpu() > Duration::ZERO);
+        assert!(spin_us() > 100.0, "a million steps take more than 0.1 ns each");
     }
 
     #[test]

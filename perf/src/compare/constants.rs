@@ -10,9 +10,12 @@ use super::Comparison;
 use super::results::{Query, Results, Summary};
 use super::rival::Kind;
 use crate::check::Floor;
+use crate::proc::CALM_CORES;
 
 /// Shape of the file; one of another shape is refused.
 const SHAPE: u32 = 2;
+/// How much the disk's pace may change until batches are of another size.
+const DISK_FACTOR: f64 = 1.7;
 
 /// A file of constants.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,27 +39,47 @@ pub(crate) struct Constants {
 /// figures of two times can be compared.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub(crate) struct Pace {
-    /// CPU time of a bare echo per request, us: the same instructions, whatever the hour.
-    pub(crate) echo_cpu_us: f64,
+    /// CPU time of always the same work, us.
+    pub(crate) spin_us: f64,
     /// Half of the durable writes of 4 KiB take less, us.
     pub(crate) write_us: f64,
-    /// Cores that other programs kept busy; negative if that was not measured.
+    /// Cores that other programs kept busy.
     pub(crate) others_cores: f64,
 }
 
 impl Pace {
-    /// The medians of some floors, and of what else was seen running.
-    pub(crate) fn of(floors: &[Floor], others_cores: &[f64]) -> Option<Pace> {
-        let median = |of: &dyn Fn(&Floor) -> f64| -> Option<f64> {
-            Some(Summary::of(&floors.iter().map(of).collect::<Vec<_>>())?.median)
-        };
+    /// Medians of what was seen at several moments, if anything was.
+    pub(crate) fn of(spins: &[f64], floors: &[Floor], others_cores: &[f64]) -> Option<Pace> {
+        let median = |values: &[f64]| Summary::of(values).map(|summary| summary.median);
+        let write = |floor: &Floor| Some(floor.durable_writes.first()?.latency.p50_us);
+        let writes: Vec<f64> = floors.iter().filter_map(write).collect();
         Some(Pace {
-            echo_cpu_us: median(&|floor| floor.echo_server_cpu_us_per_request)?,
-            write_us: median(&|floor| {
-                floor.durable_writes.first().map_or(0.0, |w| w.latency.p50_us)
-            })?,
-            others_cores: Summary::of(others_cores).map_or(-1.0, |cores| cores.median),
+            spin_us: median(spins)?,
+            write_us: median(&writes)?,
+            others_cores: median(others_cores)?,
         })
+    }
+
+    /// How many times as long the same work takes at another time.
+    pub(crate) fn slower_at(&self, other: &Pace) -> f64 {
+        other.spin_us / self.spin_us.max(1e-9)
+    }
+
+    /// Why figures of the two times say nothing about each other, if that is so.
+    pub(crate) fn unlike(&self, other: &Pace) -> Option<String> {
+        let busy = |pace: &Pace, when: &str| {
+            (pace.others_cores > CALM_CORES)
+                .then(|| format!("other programs kept {:.1} cores busy {when}", pace.others_cores))
+        };
+        let disk = self.write_us.max(other.write_us) / self.write_us.min(other.write_us).max(1e-9);
+        // Slower writes carry more each, which makes every one of them cheaper.
+        let disk = (disk > DISK_FACTOR).then(|| {
+            format!(
+                "a durable write took {:.0} us then and {:.0} us now",
+                self.write_us, other.write_us
+            )
+        });
+        busy(self, "when the constants were measured").or(busy(other, "now")).or(disk)
     }
 }
 
@@ -129,7 +152,7 @@ pub(crate) struct ServerConstants {
 
 impl Constants {
     /// From what was measured.
-    pub(super) fn of(comparison: &Comparison) -> Option<Constants> {
+    pub(crate) fn of(comparison: &Comparison) -> Option<Constants> {
         let results = &comparison.results;
         let mut servers = BTreeMap::new();
         for contender in &comparison.contenders {
@@ -148,7 +171,11 @@ impl Constants {
             made: comparison.made.clone(),
             short: comparison.short,
             floor: comparison.floors.first()?.clone(),
-            pace: Pace::of(&comparison.floors, &results.all("others_cores"))?,
+            pace: Pace::of(
+                &results.all("spin_us"),
+                &comparison.floors,
+                &results.all("others_cores"),
+            )?,
             versions: versions.map(|one| (one.kind, one.version.clone())).collect(),
             servers,
         })
@@ -278,6 +305,19 @@ fn line(points: &[(f64, f64)]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_times_are_compared_only_if_both_were_calm() {
+        let calm = Pace { spin_us: 1000.0, write_us: 150.0, others_cores: 0.1 };
+        let later = Pace { spin_us: 1200.0, write_us: 170.0, ..calm };
+        assert_eq!(calm.unlike(&later), None, "another speed is reckoned with");
+        assert!((calm.slower_at(&later) - 1.2).abs() < 1e-9);
+        let busy = Pace { others_cores: 1.4, ..calm };
+        assert!(calm.unlike(&busy).is_some_and(|why| why.contains("1.4 cores busy now")));
+        assert!(busy.unlike(&calm).is_some_and(|why| why.contains("when the constants")));
+        let slow = Pace { write_us: 900.0, ..calm };
+        assert!(calm.unlike(&slow).is_some_and(|why| why.contains("150 us then and 900 us now")));
+    }
 
     #[test]
     fn a_line_is_found_through_points() {

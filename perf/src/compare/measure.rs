@@ -10,7 +10,7 @@ use super::results::Sample;
 use super::rival::Ensemble;
 use crate::cli::{Cli, Command};
 use crate::failover::{self, FailoverResult};
-use crate::proc::ProcessUse;
+use crate::proc::{self, ProcessUse};
 use crate::report::Percentiles;
 use crate::{connect, fill, idle, load, watch};
 
@@ -190,6 +190,7 @@ pub(crate) fn steady(ensemble: &Ensemble, case: &str, x: f64, words: &str) -> Re
         ),
         ("rss_bytes".to_owned(), result.servers.iter().map(|server| server.rss_bytes as f64).sum()),
         ("others_cores".to_owned(), result.others_cores),
+        ("spin_us".to_owned(), proc::spin_us()),
     ]);
     percentiles(&mut metrics, "latency", &result.latency);
     // Only if it led all the time.
@@ -333,7 +334,7 @@ pub(crate) fn restart(ensemble: &mut Ensemble, znodes: u32) -> Result<Sample> {
     ensemble.kill(server)?;
     let took = ensemble.restart(server)?;
     println!("{} serves again after {:.2} s", ensemble.kind, took.as_secs_f64());
-    let rss = crate::proc::Samples::take(&ensemble.pids())?.rss_bytes();
+    let rss = proc::Samples::take(&ensemble.pids())?.rss_bytes();
     let metrics = Metrics::from([
         ("seconds".to_owned(), took.as_secs_f64()),
         ("rss_bytes".to_owned(), rss as f64),

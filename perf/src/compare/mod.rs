@@ -24,7 +24,7 @@ use measure::Budget;
 pub(crate) use plot::{Plot, Scale, Series};
 use results::Results;
 use rival::Setting;
-pub(crate) use rival::{Ensemble, Kind, Sources, find};
+pub(crate) use rival::{Ensemble, Kind, Rival, Sources, find};
 use session::Session;
 
 /// Requests in flight of the canonical load: 64 connections, 16 each.
@@ -185,7 +185,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
     };
     report::write(&comparison, &args.out)?;
     if args.from.is_none() {
-        let _ = fs::remove_file(unfinished(&args.out));
+        forget(&args.out);
     }
     println!("\nreport: {}", args.out.join("report.md").display());
     Ok(())
@@ -218,6 +218,11 @@ pub(crate) fn measure(args: &CompareArgs) -> Result<Comparison> {
 /// Where the measurements of a comparison are kept until it has a report.
 fn unfinished(out: &Path) -> PathBuf {
     out.join("unfinished.json")
+}
+
+/// Removes what was kept until a report, or whatever was wanted, was written.
+pub(crate) fn forget(out: &Path) {
+    let _ = fs::remove_file(unfinished(out));
 }
 
 impl Comparison {

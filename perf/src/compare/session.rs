@@ -126,16 +126,8 @@ impl Session {
     }
 
     fn floor(&mut self, seconds: f64) -> Result<()> {
-        let floor = check::measure(&CheckArgs {
-            dir: self.scratch.path().to_owned(),
-            peer: None,
-            seconds,
-            connections: 64,
-            outstanding: 16,
-            size: 100,
-            sockets: 2000,
-            json: None,
-        })?;
+        let args = CheckArgs { seconds, ..CheckArgs::brief(self.scratch.path()) };
+        let floor = check::measure(&args)?;
         if self.comparison.floors.is_empty() {
             floor.print();
         }

@@ -13,7 +13,7 @@ use clap::Args;
 use model::ErrorCode;
 use serde::Serialize;
 
-use crate::cli::{Api, Common, Target, duration, rate, seconds, within};
+use crate::cli::{Api, Common, Target, duration, rate, seconds, some_seconds, within};
 use crate::proc::{self, ProcessUse, Samples};
 use crate::report::{self, Percentiles};
 use crate::wire::{self, Client, Fleet, Opening, PATIENCE, Plan, Requests, Tally, Template, Verb};
@@ -55,7 +55,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 10, value_parser = within(1, 1000))]
     pub(crate) multi: u32,
     /// Measured seconds.
-    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 10.0, value_parser = some_seconds)]
     pub(crate) duration: f64,
     /// Seconds of the same load before measuring.
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]

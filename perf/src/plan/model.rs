@@ -67,8 +67,8 @@ pub(crate) struct Load {
 fn positive(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
-        .filter(|value: &f64| value.is_finite() && *value >= 0.0)
-        .ok_or_else(|| "a number, not below zero".to_owned())
+        .filter(|value: &f64| (0.0..=1e12).contains(value))
+        .ok_or_else(|| "a number from 0 to 1e12".to_owned())
 }
 
 /// What limits the load, and what it shall reach.
@@ -231,7 +231,8 @@ impl Costs<'_> {
         let busy_bytes = if load.ensemble > 1 && writes > 0.0 {
             busy(of)
         } else {
-            (writes * written.p50_us / 1e6).min(one.busy_writes) * per_write
+            // What was taken once is kept, so the worst moment counts.
+            (writes * written.p99_us / 1e6).min(one.busy_writes) * per_write
         };
         let memory_bytes = one.empty_bytes
             + f64::from(load.znodes) * znode
