@@ -134,17 +134,17 @@ pub(crate) fn own_cpu() -> Duration {
     Duration::from_micros(micros as u64)
 }
 
-/// CPU time of always the same work, us: arithmetic, and reads all over 4 MiB. It tells how fast
-/// the processor is at the moment, which other work on its caches and its other half changes.
+/// CPU time of always the same work, us: arithmetic, and reads that the nearest cache answers. It
+/// tells how fast the processor is at the moment, which its clock and its other half change.
 pub(crate) fn spin_us() -> f64 {
-    const WORDS: usize = 1 << 19;
+    const WORDS: usize = 1 << 11;
     const STEPS: u64 = 1 << 20;
     let table: Vec<u64> = (0..WORDS as u64).collect();
     let before = thread_cpu();
     let (mut state, mut sum) = (1_u64, 0_u64);
     for _ in 0..STEPS {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(sum | 1);
-        sum = sum.wrapping_add(table[(state >> 45) as usize % WORDS]);
+        sum = sum.wrapping_add(table[(state >> 48) as usize % WORDS]);
     }
     std::hint::black_box(sum);
     thread_cpu().saturating_sub(before).as_secs_f64() * 1e6

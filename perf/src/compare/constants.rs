@@ -14,6 +14,11 @@ use crate::proc::CALM_CORES;
 
 /// Shape of the file; one of another shape is refused.
 const SHAPE: u32 = 2;
+/// What the server of the calm load has besides itself.
+const CALM_ZNODES: f64 = 1000.0;
+const CALM_SESSIONS: f64 = 64.0;
+/// How much the processor's pace may change.
+const SPEED_FACTOR: f64 = 1.15;
 /// How much the disk's pace may change until batches are of another size.
 const DISK_FACTOR: f64 = 1.7;
 
@@ -60,11 +65,6 @@ impl Pace {
         })
     }
 
-    /// How many times as long the same work takes at another time.
-    pub(crate) fn slower_at(&self, other: &Pace) -> f64 {
-        other.spin_us / self.spin_us.max(1e-9)
-    }
-
     /// Why figures of the two times say nothing about each other, if that is so.
     pub(crate) fn unlike(&self, other: &Pace) -> Option<String> {
         let busy = |pace: &Pace, when: &str| {
@@ -79,7 +79,10 @@ impl Pace {
                 self.write_us, other.write_us
             )
         });
-        busy(self, "when the constants were measured").or(busy(other, "now")).or(disk)
+        let slower = other.spin_us / self.spin_us.max(1e-9);
+        let speed = (slower.max(1.0 / slower) > SPEED_FACTOR)
+            .then(|| format!("the same work takes {slower:.2} times the CPU time now"));
+        busy(self, "when the constants were measured").or(busy(other, "now")).or(disk).or(speed)
     }
 }
 
@@ -127,7 +130,7 @@ pub(crate) struct ServerConstants {
     pub(crate) reattach_per_second: f64,
     /// CPU time of one that comes back, us.
     pub(crate) reattach_cpu_us: f64,
-    /// Memory of an empty server, bytes.
+    /// Memory of a server that has no znodes and serves some requests, bytes.
     pub(crate) empty_bytes: f64,
     /// Memory that each server takes beyond its tree while many writes of 100 B are in flight:
     /// buffers, and in an ensemble the latest writes, which are kept for the others; bytes.
@@ -210,7 +213,12 @@ impl ServerConstants {
             last(case).and_then(|x| get(1, case, x, metric)).unwrap_or(0.0)
         };
         let fill = results.curve(kind, 1, "fill", "rss_bytes");
-        let (empty_bytes, znode_bytes) = line(&fill);
+        let (at_no_znode, znode_bytes) = line(&fill);
+        let session_bytes = at_last("idle", "bytes_each");
+        // A fill has hundreds of creates in flight and is no measure of a server that does little.
+        let clients = CALM_ZNODES * znode_bytes + CALM_SESSIONS * session_bytes;
+        let empty_bytes =
+            get(1, "calm", 0.0, "rss_bytes").map_or(at_no_znode, |calm| (calm - clients).max(0.0));
         let (restart_seconds, restart_seconds_per_znode) =
             line(&results.curve(kind, 1, "restart", "seconds"));
         let thick = last("fill-1k").map_or(0.0, |znodes| {
@@ -230,7 +238,6 @@ impl ServerConstants {
         };
         let (small, large) = (first("set").unwrap_or(0.0), first("set-1k").unwrap_or(0.0));
         let watchers = last("watch").unwrap_or(1.0);
-        let session_bytes = at_last("idle", "bytes_each");
         ServerConstants {
             reads: points(results, kind, servers, "get"),
             writes: points(results, kind, servers, "set"),
@@ -309,9 +316,10 @@ mod tests {
     #[test]
     fn two_times_are_compared_only_if_both_were_calm() {
         let calm = Pace { spin_us: 1000.0, write_us: 150.0, others_cores: 0.1 };
-        let later = Pace { spin_us: 1200.0, write_us: 170.0, ..calm };
-        assert_eq!(calm.unlike(&later), None, "another speed is reckoned with");
-        assert!((calm.slower_at(&later) - 1.2).abs() < 1e-9);
+        let later = Pace { spin_us: 1100.0, write_us: 170.0, ..calm };
+        assert_eq!(calm.unlike(&later), None);
+        let dear = Pace { spin_us: 1500.0, ..calm };
+        assert!(calm.unlike(&dear).is_some_and(|why| why.contains("1.50 times the CPU")));
         let busy = Pace { others_cores: 1.4, ..calm };
         assert!(calm.unlike(&busy).is_some_and(|why| why.contains("1.4 cores busy now")));
         assert!(busy.unlike(&calm).is_some_and(|why| why.contains("when the constants")));

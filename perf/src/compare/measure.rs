@@ -96,7 +96,7 @@ impl Budget {
             sessions: 2000,
             watchers: vec![10, 100, 1000],
             znodes: vec![10_000, 50_000, 100_000],
-            parts: vec![0.0, 0.02, 0.2, 0.5, 0.8],
+            parts: vec![0.0, 0.02, 0.07, 0.2, 0.5, 0.8],
             passes: 2,
             shares: vec![0.0, 0.5, 0.9, 1.0],
             failovers: 1,

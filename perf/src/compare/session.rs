@@ -312,6 +312,10 @@ impl Session {
         drop(ensembles);
         // What a byte of data takes: as many znodes with ten times the data.
         let mut ensembles = self.start(rivals, 1);
+        self.turn("few requests", &mut ensembles, |_, ensemble| {
+            let words = "--op mixed:0.5 --rate 2000 --duration 2 --warmup 0";
+            Ok(vec![measure::steady(ensemble, "calm", 0.0, words)?])
+        });
         let znodes = self.budget.znodes[1.min(self.budget.znodes.len() - 1)];
         self.turn(&format!("{znodes} znodes of 1,000 B"), &mut ensembles, |_, ensemble| {
             Ok(vec![measure::grow(ensemble, "fill-1k", znodes, znodes, 1000)?])

@@ -18,7 +18,7 @@ use crate::proc::{self, ProcessUse, Samples};
 use crate::report::{self, Percentiles};
 use crate::wire::{self, Client, Fleet, Opening, PATIENCE, Plan, Requests, Tally, Template, Verb};
 use counters::Counters;
-pub(crate) use counters::four_letters;
+pub(crate) use counters::{four_letters, http};
 pub(crate) use mix::{Keys, Mix, Random};
 
 /// Folders whose children are listed, and children in each.
@@ -182,7 +182,12 @@ pub(crate) fn measure(args: &LoadArgs) -> Result<LoadResult> {
     });
     let (tally, pings, window) = measured?;
     let counters = counted.map(|before| {
-        before.after(&target, tally.answered + pings + 2 * u64::from(args.connections))
+        // A session begins and ends with a packet each; etcd has calls only.
+        let besides = match target.api {
+            Api::ZooKeeper => pings + 2 * u64::from(args.connections),
+            Api::Etcd => 0,
+        };
+        before.after(&target, tally.answered + besides)
     });
     let seconds = args.duration;
     let all = tally.all(|_| true);

@@ -2,7 +2,8 @@
 //!
 //! Costs are taken off measured curves at the load's own rate, because a request costs more when
 //! there are few: a wake-up serves one request then, and a hundred under load. Reads ride on the
-//! wake-ups of all requests, writes on those of their own batches. Latencies are read off the
+//! wake-ups of all requests, and so does the part of a write that is like a read; the rest of it
+//! is paid at the rate of writes. Latencies are read off the
 //! curve of reads, or of writes, at a rate that is raised by as many requests as would take the
 //! processor's time that everything else takes.
 
@@ -199,12 +200,17 @@ impl Costs<'_> {
         let (leading, following) = self.write_cpu(writes, load.ensemble);
         let extra_cpu = extra.max(0.0) * one.write_cpu_us_per_byte;
         let write_cpu = writes * (leading + (servers - 1.0) * following + extra_cpu * servers);
+        // A write comes in and is answered as a read is, and rides on the same wake-ups.
+        let read_at = |rate: f64| self.read_cpu(rate, load.ensemble);
+        let shared = (read_at(writes) - read_at(load.reads + writes)).max(0.0);
+        let write_cpu = (write_cpu - writes * shared).max(0.0);
         let cpu_us = read_cpu
             + write_cpu
             + notifications * one.notification_cpu_us
             + pings * one.ping_cpu_us;
         let cores = cpu_us / 1e6;
-        let busiest = writes * (leading + extra_cpu) + (cpu_us - write_cpu) / servers;
+        let busiest = writes * (leading + extra_cpu - shared / servers).max(0.0)
+            + (cpu_us - write_cpu) / servers;
         let cores_per_server = busiest / 1e6;
         let share = busiest / cpu_us.max(1e-9);
 
@@ -476,6 +482,18 @@ pub(super) mod tests {
         let watched = Load { hot_watches: 10_000, hot_changes: 1.0, ..load() };
         let more = costs.predict(&watched, &GOALS).cores - plan.cores;
         assert!((0.07..0.08).contains(&more), "10,000 notifications of 7 us: {more}");
+    }
+
+    #[test]
+    fn a_write_beside_reads_pays_for_fewer_wake_ups() {
+        let (one, floor) = (constants(), floor());
+        let costs = Costs { one: &one, three: None, floor: &floor };
+        let cores = |reads: f64, writes: f64| {
+            costs.predict(&Load { reads, writes, ..load() }, &GOALS).cores
+        };
+        // At 100,000 requests a second a read costs 1 us and not 10, and so that part of a write.
+        assert!((cores(99_000.0, 1000.0) - (0.099 + 0.05 - 0.009)).abs() < 1e-9);
+        assert!((cores(0.0, 1000.0) - 0.05).abs() < 1e-9);
     }
 
     #[test]

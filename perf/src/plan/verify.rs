@@ -133,7 +133,6 @@ pub(super) fn replay(
     let busy: Vec<f64> = slices.iter().map(|slice| slice.others_cores).collect();
     let pace = Pace::of(&spins, &[floor], &busy).context("the machine's pace")?;
 
-    let slower = stage.then.slower_at(&pace);
     let median = |of: &dyn Fn(&load::LoadResult) -> Option<f64>| -> Option<f64> {
         let mut values: Vec<f64> = slices.iter().filter_map(of).collect();
         values.sort_by(f64::total_cmp);
@@ -149,25 +148,19 @@ pub(super) fn replay(
     let mut figure = |what, predicted: f64, measured: Option<f64>, promised| {
         figures.extend(measured.map(|measured| Figure::new(what, predicted, measured, promised)));
     };
-    figure("cores busy", predicted.cores * slower, median(&cores), true);
+    figure("cores busy", predicted.cores, median(&cores), true);
     let memory = memory.rss_bytes() as f64 / servers / 1e6;
     figure("memory, MB each", predicted.memory_bytes / 1e6, Some(memory), true);
     figure("read p50, us", predicted.read_p50_us, verb(Verb::Get, |p| p.p50_us), false);
     figure("write p50, us", predicted.write_p50_us, verb(Verb::Set, |p| p.p50_us), false);
     figure("write p99, us", predicted.write_p99_us, verb(Verb::Set, |p| p.p99_us), false);
     let verified = Verified { load, pace, unlike: stage.then.unlike(&pace), figures };
-    verified.print(slower);
+    verified.print();
     Ok(verified)
 }
 
 impl Verified {
-    fn print(&self, slower: f64) {
-        if (slower - 1.0).abs() > 0.03 {
-            println!(
-                "the same work takes {slower:.2} times the CPU time that it took when the \
-                 constants were measured, so {slower:.2} times the CPU is predicted"
-            );
-        }
+    fn print(&self) {
         println!("\n{:<18} {:>12} {:>12} {:>8}", "", "predicted", "measured", "off");
         for figure in &self.figures {
             let verdict = match (figure.promised, figure.holds()) {

@@ -1,8 +1,7 @@
 //! Running servers.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::{Kind, Ports, Rival, loopback};
 use crate::cli::{Api, Target};
-use crate::load::four_letters;
+use crate::load::{four_letters, http};
 use crate::wire::Client;
 
 /// How long an ensemble may take until it serves.
@@ -337,18 +336,4 @@ fn free_ports(servers: usize) -> Result<Vec<Ports>> {
         Ok(port)
     };
     (0..servers).map(|_| Ok(Ports { client: free()?, peer: free()?, election: free()? })).collect()
-}
-
-/// One request of HTTP/1.0; the answer with its headers.
-fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}"
-    )?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
 }
