@@ -109,7 +109,8 @@ impl Ensemble {
                 self.ensure_alive(index)?;
             }
             if begin.elapsed() > START_MAX {
-                return Err(error.context("serves, and acknowledges no write"));
+                let said = self.last_words(0);
+                return Err(error.context(format!("serves, and acknowledges no write{said}")));
             }
             std::thread::sleep(LOOK_AGAIN);
         }
