@@ -105,7 +105,7 @@ pub(crate) fn writable(path: Option<&Path>) -> Result<()> {
         return Err(anyhow::anyhow!("it is a folder")).with_context(what);
     }
     let partial = partial(path);
-    let probed = fs::write(&partial, [b' '; RESULT_BYTES]);
+    let probed = fs::write(&partial, vec![b' '; RESULT_BYTES]);
     let _ = fs::remove_file(&partial);
     probed.with_context(what)
 }

@@ -99,10 +99,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<()> {
     for caveat in &prediction.caveats {
         println!("caveat: {caveat}");
     }
-    let verified = match args.verify {
-        true => Some(verified(args, &costs, &constants.pace)?),
-        false => None,
-    };
+    let verified = if args.verify { Some(verified(args, &costs, &constants.pace)?) } else { None };
     if let Some(path) = &args.html {
         let page = page::page(&title, &costs, &args.load, &args.goals, &lines, &prediction);
         write_whole(path, page.as_bytes()).context("--html")?;

@@ -489,7 +489,7 @@ pub(super) mod tests {
         let (one, floor) = (constants(), floor());
         let costs = Costs { one: &one, three: None, floor: &floor };
         let cores = |reads: f64, writes: f64| {
-            costs.predict(&Load { reads, writes, ..load() }, &GOALS).cores
+            costs.predict(&Load { writes, reads, ..load() }, &GOALS).cores
         };
         // At 100,000 requests a second a read costs 1 us and not 10, and so that part of a write.
         assert!((cores(99_000.0, 1000.0) - (0.099 + 0.05 - 0.009)).abs() < 1e-9);
