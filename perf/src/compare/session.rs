@@ -155,11 +155,15 @@ impl Session {
                 self.begin.elapsed().as_secs_f64() / 60.0,
                 if servers == 1 { "" } else { "s" }
             );
-            let mut outcome = measure(self, ensemble);
+            let mut attempt = |session: &mut Session, ensemble: &mut Ensemble| {
+                measure(session, ensemble)
+                    .map_err(|error| anyhow!("{error:#} ({})", ensemble.said()))
+            };
+            let mut outcome = attempt(self, ensemble);
             // A busy machine makes leaders change, and then every client is cut off.
             if let (Err(error), Ok(())) = (&outcome, ensemble.settle()) {
                 self.miss(&format!("{kind}, {servers}: {what}, first try"), error);
-                outcome = measure(self, ensemble);
+                outcome = attempt(self, ensemble);
             }
             match outcome {
                 Ok(samples) => self.comparison.results.samples.extend(samples),

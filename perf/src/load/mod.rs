@@ -182,10 +182,10 @@ pub(crate) fn measure(args: &LoadArgs) -> Result<LoadResult> {
     });
     let (tally, pings, window) = measured?;
     let counters = counted.map(|before| {
-        // A session begins and ends with a packet each; etcd has calls only.
+        // A session begins and ends with a packet each; a connection to etcd begins with a call.
         let besides = match target.api {
             Api::ZooKeeper => pings + 2 * u64::from(args.connections),
-            Api::Etcd => 0,
+            Api::Etcd => u64::from(args.connections),
         };
         before.after(&target, tally.answered + besides)
     });

@@ -129,6 +129,12 @@ impl Ensemble {
         }
     }
 
+    /// The last line of every server's log.
+    pub(crate) fn said(&self) -> String {
+        let each = (0..self.len()).map(|index| format!("{}{}", index + 1, self.last_words(index)));
+        format!("the servers' last lines: {}", each.collect::<Vec<_>>().join("; "))
+    }
+
     /// The last line of a server's log, for reasons.
     fn last_words(&self, index: usize) -> String {
         let text = fs::read_to_string(self.folder(index).join("log")).unwrap_or_default();
