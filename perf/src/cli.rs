@@ -11,7 +11,7 @@ use crate::check::CheckArgs;
 use crate::compare::CompareArgs;
 use crate::failover::FailoverArgs;
 use crate::load::LoadArgs;
-use crate::plan::PlanArgs;
+use crate::plan::{PlanArgs, VerifyArgs};
 use crate::proc::Samples;
 use crate::report;
 
@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Compare(CompareArgs),
     /// What a load takes, from measured constants, and whether that holds here.
     Plan(PlanArgs),
+    /// Whether plans hold here: three different loads, predicted and replayed.
+    Verify(VerifyArgs),
 }
 
 /// The protocol that a server speaks.
@@ -217,7 +219,7 @@ pub(crate) struct IdleArgs {
     #[arg(long, default_value_t = 1000, value_parser = within(1, 25_000))]
     pub(crate) sessions: u32,
     /// How long to stay, s.
-    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 10.0, value_parser = some_seconds)]
     pub(crate) seconds: f64,
     /// Each session holds one data watch.
     #[arg(long)]
@@ -230,6 +232,14 @@ pub(crate) fn seconds(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|value| (0.0..=86_400.0).contains(value))
         .ok_or_else(|| "seconds, at most a day".to_owned())
+}
+
+/// The same for what is measured, which no time would say nothing about.
+pub(crate) fn some_seconds(text: &str) -> Result<f64, String> {
+    seconds(text)
+        .ok()
+        .filter(|value| *value >= 0.1)
+        .ok_or_else(|| "seconds, at least a tenth of one and at most a day".to_owned())
 }
 
 pub(crate) fn rate(text: &str) -> Result<f64, String> {

@@ -1,6 +1,5 @@
 //! A storm of sessions: new ones, and old ones that come back after their connections were cut.
 
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -9,7 +8,7 @@ use serde::Serialize;
 use crate::cli::{Api, ConnectArgs, Target};
 use crate::proc::{self, ProcessUse, Samples};
 use crate::report::{self, Percentiles};
-use crate::wire::{Fleet, Opening, Ticket};
+use crate::wire::{Client, Fleet, Opening, Ticket};
 
 /// What `connect` measured.
 #[derive(Debug, Serialize)]
@@ -136,7 +135,7 @@ pub(crate) fn measure(args: &ConnectArgs) -> Result<ConnectResult> {
     Ok(result)
 }
 
-/// Returns when the server has gone and listens again.
+/// Returns when the server has gone and serves again.
 fn await_restart(fleet: &mut Fleet, target: &Target) -> Result<()> {
     const PATIENT: Duration = Duration::from_secs(60);
     let begin = Instant::now();
@@ -149,10 +148,12 @@ fn await_restart(fleet: &mut Fleet, target: &Target) -> Result<()> {
         ensure!(begin.elapsed() < PATIENT, "nobody restarted the server within a minute");
     }
     let gone = Instant::now();
-    while TcpStream::connect(target.address(0)).is_err() {
+    // A port that is listened on is not enough: a server that is dying has it for a moment longer
+    // than its connections.
+    while Client::open(target).and_then(Client::close).is_err() {
         ensure!(gone.elapsed() < PATIENT, "the server did not come back within a minute");
         std::thread::sleep(Duration::from_millis(5));
     }
-    println!("it listens again {:.2} s after it went", gone.elapsed().as_secs_f64());
+    println!("it serves again {:.2} s after it went", gone.elapsed().as_secs_f64());
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! own is lost, and comes back to its session there, as clients do. The longest time between two
 //! acknowledgements, of whichever writers, is the gap that the whole service had.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{Common, Target, duration, seconds, within};
+use crate::cli::{Common, Target, duration, seconds, some_seconds, within};
 use crate::report::{self, Latencies, Percentiles};
+use crate::throttle::Throttle;
 use crate::wire::{self, Client};
 
 /// Steps of the timeline, ms.
@@ -33,16 +35,20 @@ pub(crate) struct FailoverArgs {
     #[command(flatten)]
     pub(crate) common: Common,
     /// Process to kill; without it nothing is killed and gaps are only watched for.
-    #[arg(long)]
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
     pub(crate) kill: Option<i32>,
     /// Stop it instead, as if its machine hung; it goes on after the measurement.
     #[arg(long, requires = "kill")]
     pub(crate) hang: bool,
+    /// Stop its writes to the disk that this folder is on instead, as if the disk hung; needs root
+    /// and the kernel's blkio controller. They go on after the measurement.
+    #[arg(long, value_name = "DIR", requires = "kill", conflicts_with = "hang")]
+    pub(crate) hang_disk: Option<PathBuf>,
     /// When, seconds after the writers began.
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub(crate) at: f64,
     /// Seconds in all.
-    #[arg(long, default_value_t = 8.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 8.0, value_parser = some_seconds)]
     pub(crate) duration: f64,
     /// Writers.
     #[arg(long, default_value_t = 8, value_parser = within(1, 500))]
@@ -93,6 +99,12 @@ struct Seen {
 pub(crate) fn measure(args: &FailoverArgs) -> Result<FailoverResult> {
     let target = args.common.target()?;
     ensure!(args.at < args.duration, "--at {} is not before the end", args.at);
+    if let Some(pid) = args.kill {
+        let there = kill(Pid::from_raw(pid), None);
+        there.with_context(|| format!("--kill {pid}: no such process, or not ours"))?;
+    }
+    let throttle =
+        args.hang_disk.as_deref().map(Throttle::new).transpose().context("--hang-disk")?;
     let mut first = Client::open(&target)?;
     let root = format!("{}/failover", args.common.root);
     first.ensure_path(&root)?;
@@ -117,8 +129,11 @@ pub(crate) fn measure(args: &FailoverArgs) -> Result<FailoverResult> {
         if let Some(pid) = args.kill {
             let signal = if args.hang { Signal::SIGSTOP } else { Signal::SIGKILL };
             let at = begin.elapsed();
-            *killed.lock().expect("nobody panics with it") =
-                Some(kill(Pid::from_raw(pid), signal).map(|()| at));
+            let outcome = match &throttle {
+                Some(throttle) => throttle.seize(pid),
+                None => kill(Pid::from_raw(pid), signal).map_err(anyhow::Error::from),
+            };
+            *killed.lock().expect("nobody panics with it") = Some(outcome.map(|()| at));
         }
         std::thread::sleep(duration(args.duration).saturating_sub(begin.elapsed()));
         stop.store(true, Ordering::Relaxed);
@@ -127,6 +142,7 @@ pub(crate) fn measure(args: &FailoverArgs) -> Result<FailoverResult> {
         };
         writers.into_iter().map(join).collect()
     });
+    drop(throttle);
     if let (Some(pid), true) = (args.kill, args.hang) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
     }

@@ -15,6 +15,7 @@ mod plan;
 mod proc;
 mod profiles;
 mod report;
+mod throttle;
 mod watch;
 mod wire;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
             cli::Command::Failover(args) => failover::run(&args),
             cli::Command::Compare(args) => compare::run(&args),
             cli::Command::Plan(args) => plan::run(&args),
+            cli::Command::Verify(args) => plan::verify(&args),
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -102,6 +102,28 @@ fn cpu(pid: u32) -> std::io::Result<Duration> {
     Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
+/// Cores that other programs may keep busy without anybody taking notice.
+pub(crate) const CALM_CORES: f64 = 0.3;
+
+/// CPU time that this machine has spent on anything so far, and that its host took away from it;
+/// nothing where the kernel does not tell.
+pub(crate) fn machine_cpu() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = busy_ticks(&text).unwrap_or(0);
+    let second = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK);
+    let second = second.ok().flatten().filter(|&ticks| ticks > 0).unwrap_or(100);
+    Duration::from_secs_f64(ticks as f64 / second as f64)
+}
+
+/// Of the first line of `/proc/stat`: user, nice, system, irq, softirq and steal, which are all
+/// but idle, waiting for disks, and guests (who are counted as users already).
+fn busy_ticks(text: &str) -> Option<u64> {
+    let fields = text.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
+    let fields: Vec<u64> = fields.map_while(|field| field.parse().ok()).collect();
+    let idle = fields.get(3)? + fields.get(4)?;
+    Some(fields.iter().take(8).sum::<u64>() - idle)
+}
+
 /// CPU time of this process so far.
 pub(crate) fn own_cpu() -> Duration {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask about itself");
@@ -110,6 +132,22 @@ pub(crate) fn own_cpu() -> Duration {
         + i64::from(user.tv_usec() as i32)
         + i64::from(system.tv_usec() as i32);
     Duration::from_micros(micros as u64)
+}
+
+/// CPU time of always the same work, us: arithmetic, and reads that the nearest cache answers. It
+/// tells how fast the processor is at the moment, which its clock and its other half change.
+pub(crate) fn spin_us() -> f64 {
+    const WORDS: usize = 1 << 11;
+    const STEPS: u64 = 1 << 20;
+    let table: Vec<u64> = (0..WORDS as u64).collect();
+    let before = thread_cpu();
+    let (mut state, mut sum) = (1_u64, 0_u64);
+    for _ in 0..STEPS {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(sum | 1);
+        sum = sum.wrapping_add(table[(state >> 48) as usize % WORDS]);
+    }
+    std::hint::black_box(sum);
+    thread_cpu().saturating_sub(before).as_secs_f64() * 1e6
 }
 
 /// CPU time of the calling thread so far.
@@ -140,6 +178,15 @@ pub(crate) fn allow_open_files(wanted: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_without_work_is_not_busy() {
+        let text = "cpu  10 1 20 1000 500 3 4 5 7 0\ncpu0 1 2 3\n";
+        assert_eq!(busy_ticks(text), Some(10 + 1 + 20 + 3 + 4 + 5));
+        assert_eq!(busy_ticks("nothing"), None);
+        assert!(machine_cpu() > Duration::ZERO);
+        assert!(spin_us() > 100.0, "a million steps take more than 0.1 ns each");
+    }
 
     #[test]
     fn this_process_can_be_sampled() {

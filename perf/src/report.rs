@@ -17,6 +17,9 @@ pub(crate) type Latencies = Histogram<u64>;
 /// Longest latency that is told apart from longer ones, ns.
 const LATENCY_MAX: u64 = 3_600_000_000_000;
 
+/// What a result takes on disk, for the most part, bytes.
+const RESULT_BYTES: usize = 128 << 10;
+
 /// An empty histogram, three significant digits, up to an hour.
 pub(crate) fn latencies() -> Latencies {
     Histogram::new_with_max(LATENCY_MAX, 3).expect("the bounds and three digits are allowed")
@@ -97,10 +100,14 @@ pub(crate) fn per(seconds: f64, units: u64) -> f64 {
 /// Checks that a result could be written here, before time is spent on it.
 pub(crate) fn writable(path: Option<&Path>) -> Result<()> {
     let Some(path) = path else { return Ok(()) };
+    let what = || format!("--json {}: cannot be written", path.display());
+    if path.is_dir() {
+        return Err(anyhow::anyhow!("it is a folder")).with_context(what);
+    }
     let partial = partial(path);
-    fs::write(&partial, b"")
-        .and_then(|()| fs::remove_file(&partial))
-        .with_context(|| format!("--json {}: cannot be written", path.display()))
+    let probed = fs::write(&partial, vec![b' '; RESULT_BYTES]);
+    let _ = fs::remove_file(&partial);
+    probed.with_context(what)
 }
 
 fn partial(path: &Path) -> PathBuf {

@@ -6,13 +6,13 @@ mod host;
 mod network;
 
 use std::net::ToSocketAddrs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::cli::{duration, seconds, within};
+use crate::cli::{duration, some_seconds, within};
 use crate::proc;
 use crate::report::{self, Percentiles};
 pub(crate) use host::Host;
@@ -32,7 +32,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) peer: Option<String>,
     /// Seconds in all.
-    #[arg(long, default_value_t = 30.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 30.0, value_parser = some_seconds)]
     pub(crate) seconds: f64,
     /// Connections of the busy echo.
     #[arg(long, default_value_t = 64, value_parser = within(1, 10_000))]
@@ -49,6 +49,22 @@ pub(crate) struct CheckArgs {
     /// Also write the result here, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+impl CheckArgs {
+    /// Some seconds, for the floor beside a measurement in this folder.
+    pub(crate) fn brief(dir: &Path) -> CheckArgs {
+        CheckArgs {
+            dir: dir.to_owned(),
+            peer: None,
+            seconds: 3.0,
+            connections: 64,
+            outstanding: 16,
+            size: 100,
+            sockets: 2000,
+            json: None,
+        }
+    }
 }
 
 /// The machine's own floor.

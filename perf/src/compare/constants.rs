@@ -7,12 +7,20 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::Comparison;
-use super::results::{Query, Results};
+use super::results::{Query, Results, Summary};
 use super::rival::Kind;
 use crate::check::Floor;
+use crate::proc::CALM_CORES;
 
 /// Shape of the file; one of another shape is refused.
-const SHAPE: u32 = 1;
+const SHAPE: u32 = 2;
+/// What the server of the calm load has besides itself.
+const CALM_ZNODES: f64 = 1000.0;
+const CALM_SESSIONS: f64 = 64.0;
+/// How much the processor's pace may change.
+const SPEED_FACTOR: f64 = 1.15;
+/// How much the disk's pace may change until batches are of another size.
+const DISK_FACTOR: f64 = 1.7;
 
 /// A file of constants.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,12 +30,60 @@ pub(crate) struct Constants {
     pub(crate) made: String,
     /// In the short form: few and short runs.
     pub(crate) short: bool,
-    /// The machine and its floor.
+    /// The machine and its floor, before anything else.
     pub(crate) floor: Floor,
+    /// How the machine was meanwhile.
+    pub(crate) pace: Pace,
     /// Versions by server.
     pub(crate) versions: BTreeMap<Kind, String>,
     /// By server, then by the size of the ensemble.
     pub(crate) servers: BTreeMap<Kind, BTreeMap<usize, ServerConstants>>,
+}
+
+/// How fast a machine is at some time, and how busy with other things: what decides whether
+/// figures of two times can be compared.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub(crate) struct Pace {
+    /// CPU time of always the same work, us.
+    pub(crate) spin_us: f64,
+    /// Half of the durable writes of 4 KiB take less, us.
+    pub(crate) write_us: f64,
+    /// Cores that other programs kept busy.
+    pub(crate) others_cores: f64,
+}
+
+impl Pace {
+    /// Medians of what was seen at several moments, if anything was.
+    pub(crate) fn of(spins: &[f64], floors: &[Floor], others_cores: &[f64]) -> Option<Pace> {
+        let median = |values: &[f64]| Summary::of(values).map(|summary| summary.median);
+        let write = |floor: &Floor| Some(floor.durable_writes.first()?.latency.p50_us);
+        let writes: Vec<f64> = floors.iter().filter_map(write).collect();
+        Some(Pace {
+            spin_us: median(spins)?,
+            write_us: median(&writes)?,
+            others_cores: median(others_cores)?,
+        })
+    }
+
+    /// Why figures of the two times say nothing about each other, if that is so.
+    pub(crate) fn unlike(&self, other: &Pace) -> Option<String> {
+        let busy = |pace: &Pace, when: &str| {
+            (pace.others_cores > CALM_CORES)
+                .then(|| format!("other programs kept {:.1} cores busy {when}", pace.others_cores))
+        };
+        let disk = self.write_us.max(other.write_us) / self.write_us.min(other.write_us).max(1e-9);
+        // Slower writes carry more each, which makes every one of them cheaper.
+        let disk = (disk > DISK_FACTOR).then(|| {
+            format!(
+                "a durable write took {:.0} us then and {:.0} us now",
+                self.write_us, other.write_us
+            )
+        });
+        let slower = other.spin_us / self.spin_us.max(1e-9);
+        let speed = (slower.max(1.0 / slower) > SPEED_FACTOR)
+            .then(|| format!("the same work takes {slower:.2} times the CPU time now"));
+        busy(self, "when the constants were measured").or(busy(other, "now")).or(disk).or(speed)
+    }
 }
 
 /// One point of a curve over the rate of requests.
@@ -37,6 +93,8 @@ pub(crate) struct RatePoint {
     pub(crate) rate: f64,
     /// CPU time of all servers per request, us.
     pub(crate) cpu_us: f64,
+    /// The leader's part of it; 1 for one server.
+    pub(crate) leader_part: f64,
     /// Half of the latencies are below, us.
     pub(crate) p50_us: f64,
     /// One in a hundred is above, us.
@@ -72,7 +130,7 @@ pub(crate) struct ServerConstants {
     pub(crate) reattach_per_second: f64,
     /// CPU time of one that comes back, us.
     pub(crate) reattach_cpu_us: f64,
-    /// Memory of an empty server, bytes.
+    /// Memory of a server that has no znodes and serves some requests, bytes.
     pub(crate) empty_bytes: f64,
     /// Memory that each server takes beyond its tree while many writes of 100 B are in flight:
     /// buffers, and in an ensemble the latest writes, which are kept for the others; bytes.
@@ -97,7 +155,7 @@ pub(crate) struct ServerConstants {
 
 impl Constants {
     /// From what was measured.
-    pub(super) fn of(comparison: &Comparison) -> Option<Constants> {
+    pub(crate) fn of(comparison: &Comparison) -> Option<Constants> {
         let results = &comparison.results;
         let mut servers = BTreeMap::new();
         for contender in &comparison.contenders {
@@ -116,6 +174,11 @@ impl Constants {
             made: comparison.made.clone(),
             short: comparison.short,
             floor: comparison.floors.first()?.clone(),
+            pace: Pace::of(
+                &results.all("spin_us"),
+                &comparison.floors,
+                &results.all("others_cores"),
+            )?,
             versions: versions.map(|one| (one.kind, one.version.clone())).collect(),
             servers,
         })
@@ -150,7 +213,12 @@ impl ServerConstants {
             last(case).and_then(|x| get(1, case, x, metric)).unwrap_or(0.0)
         };
         let fill = results.curve(kind, 1, "fill", "rss_bytes");
-        let (empty_bytes, znode_bytes) = line(&fill);
+        let (at_no_znode, znode_bytes) = line(&fill);
+        let session_bytes = at_last("idle", "bytes_each");
+        // A fill has hundreds of creates in flight and is no measure of a server that does little.
+        let clients = CALM_ZNODES * znode_bytes + CALM_SESSIONS * session_bytes;
+        let empty_bytes =
+            get(1, "calm", 0.0, "rss_bytes").map_or(at_no_znode, |calm| (calm - clients).max(0.0));
         let (restart_seconds, restart_seconds_per_znode) =
             line(&results.curve(kind, 1, "restart", "seconds"));
         let thick = last("fill-1k").map_or(0.0, |znodes| {
@@ -170,7 +238,6 @@ impl ServerConstants {
         };
         let (small, large) = (first("set").unwrap_or(0.0), first("set-1k").unwrap_or(0.0));
         let watchers = last("watch").unwrap_or(1.0);
-        let session_bytes = at_last("idle", "bytes_each");
         ServerConstants {
             reads: points(results, kind, servers, "get"),
             writes: points(results, kind, servers, "set"),
@@ -207,6 +274,9 @@ fn points(results: &Results, kind: Kind, servers: usize, op: &str) -> Vec<RatePo
         Some(RatePoint {
             rate: get("per_second")?,
             cpu_us: get("cpu_us")?,
+            leader_part: get("leader_cpu_us").map_or(1.0 / servers as f64, |leader| {
+                leader / get("cpu_us").unwrap_or(leader).max(1e-9)
+            }),
             p50_us: get("latency_p50_us")?,
             p99_us: get("latency_p99_us")?,
             log_writes_per_second: get("log_writes_per_second").unwrap_or(0.0),
@@ -242,6 +312,20 @@ fn line(points: &[(f64, f64)]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_times_are_compared_only_if_both_were_calm() {
+        let calm = Pace { spin_us: 1000.0, write_us: 150.0, others_cores: 0.1 };
+        let later = Pace { spin_us: 1100.0, write_us: 170.0, ..calm };
+        assert_eq!(calm.unlike(&later), None);
+        let dear = Pace { spin_us: 1500.0, ..calm };
+        assert!(calm.unlike(&dear).is_some_and(|why| why.contains("1.50 times the CPU")));
+        let busy = Pace { others_cores: 1.4, ..calm };
+        assert!(calm.unlike(&busy).is_some_and(|why| why.contains("1.4 cores busy now")));
+        assert!(busy.unlike(&calm).is_some_and(|why| why.contains("when the constants")));
+        let slow = Pace { write_us: 900.0, ..calm };
+        assert!(calm.unlike(&slow).is_some_and(|why| why.contains("150 us then and 900 us now")));
+    }
 
     #[test]
     fn a_line_is_found_through_points() {

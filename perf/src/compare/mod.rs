@@ -7,32 +7,32 @@ mod plot;
 mod report;
 mod results;
 mod rival;
+mod session;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::check::{CheckArgs, Floor};
+use crate::check::Floor;
 use crate::failover::FailoverResult;
 use crate::report::write_whole;
-use crate::{check, proc};
-pub(crate) use constants::{Constants, RatePoint, ServerConstants};
+pub(crate) use constants::{Constants, Pace, RatePoint, ServerConstants};
 use measure::Budget;
 pub(crate) use plot::{Plot, Scale, Series};
-use results::{Query, Results, Sample};
-pub(crate) use rival::{Ensemble, Kind, Sources, find};
-use rival::{Rival, Setting};
+use results::Results;
+use rival::Setting;
+pub(crate) use rival::{Ensemble, Kind, Rival, Sources, find};
+use session::Session;
 
-/// The smallest rate of an open loop, requests a second.
-const LEAST_RATE: f64 = 300.0;
 /// Requests in flight of the canonical load: 64 connections, 16 each.
 const IN_FLIGHT: f64 = 1024.0;
 /// Servers in an ensemble.
 const ENSEMBLE: usize = 3;
+/// What a report takes on disk, with some to spare, bytes.
+const ROOM: usize = 4 << 20;
 
 /// Flags of `compare`.
 #[derive(Debug, Args)]
@@ -40,7 +40,7 @@ pub(crate) struct CompareArgs {
     /// Folder for the report; files of an earlier one are replaced when the new one is whole.
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// A few minutes instead of an hour: fewer and shorter runs, smaller trees.
+    /// A few minutes instead of half an hour: fewer and shorter runs, smaller trees.
     #[arg(long)]
     pub(crate) short: bool,
     /// Servers to compare.
@@ -52,6 +52,13 @@ pub(crate) struct CompareArgs {
     /// Leave ensembles out.
     #[arg(long)]
     pub(crate) standalone: bool,
+    /// Begin no measurement after so many minutes; what was not measured then is named.
+    #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=1440))]
+    pub(crate) at_most: Option<u32>,
+    /// Measure nothing, and write the report again from a runs.json, or from the unfinished.json
+    /// that a comparison leaves which was ended before its time.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: Option<PathBuf>,
     /// Where servers come from.
     #[command(flatten)]
     pub(crate) places: Places,
@@ -134,7 +141,7 @@ impl Drop for Scratch {
 }
 
 /// A server that took part.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Contender {
     pub(crate) kind: Kind,
     pub(crate) version: String,
@@ -143,14 +150,14 @@ pub(crate) struct Contender {
 }
 
 /// Something that is missing from the report.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Missing {
     pub(crate) what: String,
     pub(crate) why: String,
 }
 
 /// Everything a report is made from.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Comparison {
     pub(crate) made: String,
     pub(crate) short: bool,
@@ -167,65 +174,67 @@ pub(crate) struct Comparison {
 
 /// Runs `compare`.
 pub(crate) fn run(args: &CompareArgs) -> Result<()> {
-    let begin = Instant::now();
     fs::create_dir_all(&args.out).with_context(|| format!("--out {}", args.out.display()))?;
-    write_whole(&args.out.join(".probe"), &vec![0; 1 << 20])
-        .and_then(|()| Ok(fs::remove_file(args.out.join(".probe"))?))
-        .with_context(|| format!("--out {}: no room for a report", args.out.display()))?;
+    let probe = args.out.join(".probe");
+    let room = write_whole(&probe, &vec![0; ROOM]);
+    let _ = fs::remove_file(&probe);
+    room.with_context(|| format!("--out {}: no room for a report", args.out.display()))?;
+    let comparison = match &args.from {
+        Some(path) => Comparison::read(path)?,
+        None => measure(args)?,
+    };
+    report::write(&comparison, &args.out)?;
+    if args.from.is_none() {
+        forget(&args.out);
+    }
+    println!("\nreport: {}", args.out.join("report.md").display());
+    Ok(())
+}
+
+/// Takes all measurements. What is measured so far is kept beside the report to be.
+pub(crate) fn measure(args: &CompareArgs) -> Result<Comparison> {
     let work = args.places.work.clone().unwrap_or_else(|| args.out.clone());
     let scratch = Scratch::below(&work).context("--work")?;
     let mut budget = if args.short { Budget::short() } else { Budget::full() };
     budget.rounds = args.rounds.map_or(budget.rounds, |rounds| rounds as usize);
-    let mut session = Session {
-        budget,
-        scratch,
-        missing: Vec::new(),
-        results: Results::default(),
-        floors: Vec::new(),
-        timelines: Vec::new(),
-    };
-    session.fit()?;
-    session.floor(if args.short { 6.0 } else { 30.0 })?;
-    let sources = args.places.sources();
-    let mut rivals = Vec::new();
-    for &kind in &args.only {
-        match find(kind, &sources) {
-            Ok(rival) => rivals.push(rival),
-            Err(error) => session.miss(&kind.to_string(), &error),
-        }
-    }
-    ensure!(!rivals.is_empty(), "no server to measure: {}", session.reasons());
-    session.alone(&rivals);
-    session.trees(&rivals);
-    if !args.standalone {
-        session.ensembles(&rivals);
-    }
-    ensure!(!session.results.samples.is_empty(), "nothing was measured: {}", session.reasons());
-
     let words: Vec<String> = std::env::args().skip(1).collect();
     let comparison = Comparison {
         made: now(),
         short: args.short,
-        rounds: session.budget.rounds,
-        minutes: begin.elapsed().as_secs_f64() / 60.0,
+        rounds: budget.rounds,
+        minutes: 0.0,
         command: format!("cargo run --release -p perf -- {}", words.join(" ")),
-        contenders: rivals
-            .iter()
-            .map(|rival| Contender {
-                kind: rival.kind,
-                version: rival.version.clone(),
-                origin: rival.origin.clone(),
-                settings: rival.settings(),
-            })
-            .collect(),
-        floors: std::mem::take(&mut session.floors),
-        missing: std::mem::take(&mut session.missing),
-        results: std::mem::take(&mut session.results),
-        timelines: std::mem::take(&mut session.timelines),
+        contenders: Vec::new(),
+        floors: Vec::new(),
+        missing: Vec::new(),
+        results: Results::default(),
+        timelines: Vec::new(),
     };
-    report::write(&comparison, &args.out)?;
-    println!("\nreport: {}", args.out.join("report.md").display());
-    Ok(())
+    let mut session = Session::new(comparison, budget, scratch, args);
+    session.measure(args)?;
+    Ok(session.into_comparison())
+}
+
+/// Where the measurements of a comparison are kept until it has a report.
+fn unfinished(out: &Path) -> PathBuf {
+    out.join("unfinished.json")
+}
+
+/// Removes what was kept until a report, or whatever was wanted, was written.
+pub(crate) fn forget(out: &Path) {
+    let _ = fs::remove_file(unfinished(out));
+}
+
+impl Comparison {
+    /// Reads what an earlier comparison measured.
+    fn read(path: &Path) -> Result<Comparison> {
+        let what = || format!("--from {}", path.display());
+        let text = fs::read_to_string(path).with_context(what)?;
+        let found: Comparison = serde_json::from_str(&text)
+            .with_context(|| format!("{}: not what compare measured", what()))?;
+        ensure!(!found.results.samples.is_empty(), "{}: nothing was measured", what());
+        Ok(found)
+    }
 }
 
 /// The moment, as people write it, in universal time.
@@ -258,260 +267,6 @@ fn civil(days: i64) -> (i64, i64, i64) {
         month += 1;
     }
     (year, month, left + 1)
-}
-
-/// A comparison on its way.
-struct Session {
-    budget: Budget,
-    scratch: Scratch,
-    missing: Vec<Missing>,
-    results: Results,
-    floors: Vec<Floor>,
-    timelines: Vec<(Kind, FailoverResult)>,
-}
-
-impl Session {
-    fn miss(&mut self, what: &str, error: &anyhow::Error) {
-        let why = format!("{error:#}");
-        eprintln!("left out: {what}: {why}");
-        self.missing.push(Missing { what: what.to_owned(), why });
-    }
-
-    fn reasons(&self) -> String {
-        let reasons =
-            self.missing.iter().map(|missing| format!("{}: {}", missing.what, missing.why));
-        reasons.collect::<Vec<_>>().join("; ")
-    }
-
-    /// Leaves out what needs more open files than there may be: generator and server have a
-    /// descriptor each for every connection, and some besides.
-    fn fit(&mut self) -> Result<()> {
-        const BESIDES: u32 = 512;
-        proc::allow_open_files(u64::from(BESIDES))?;
-        let fits = |count: u32| proc::allow_open_files(u64::from(count + BESIDES));
-        for watchers in std::mem::take(&mut self.budget.watchers) {
-            match fits(watchers) {
-                Ok(()) => self.budget.watchers.push(watchers),
-                Err(error) => self.miss(&format!("{watchers} watchers"), &error),
-            }
-        }
-        while let Err(error) = fits(self.budget.sessions) {
-            self.budget.sessions /= 2;
-            ensure!(self.budget.sessions > 0, "{error:#}");
-        }
-        Ok(())
-    }
-
-    fn floor(&mut self, seconds: f64) -> Result<()> {
-        let floor = check::measure(&CheckArgs {
-            dir: self.scratch.path().to_owned(),
-            peer: None,
-            seconds,
-            connections: 64,
-            outstanding: 16,
-            size: 100,
-            sockets: 2000,
-            json: None,
-        })?;
-        if self.floors.is_empty() {
-            floor.print();
-        }
-        self.floors.push(floor);
-        Ok(())
-    }
-
-    /// One measurement of every ensemble, in turn. One that fails is tried once more; one that
-    /// fails again leaves that measurement out, and a server that died with it everything after.
-    fn turn(
-        &mut self,
-        what: &str,
-        ensembles: &mut Vec<Ensemble>,
-        mut measure: impl FnMut(&mut Session, &mut Ensemble) -> Result<Vec<Sample>>,
-    ) {
-        let mut index = 0;
-        while index < ensembles.len() {
-            let ensemble = &mut ensembles[index];
-            let (kind, servers) = (ensemble.kind, ensemble.len());
-            println!(
-                "\n== {what}: {kind}, {servers} server{}",
-                if servers == 1 { "" } else { "s" }
-            );
-            let mut outcome = measure(self, ensemble);
-            // A busy machine makes leaders change, and then every client is cut off.
-            if let (Err(error), Ok(())) = (&outcome, ensemble.settle()) {
-                self.miss(&format!("{kind}, {servers}: {what}, first try"), error);
-                outcome = measure(self, ensemble);
-            }
-            match outcome {
-                Ok(samples) => self.results.samples.extend(samples),
-                Err(error) => {
-                    self.miss(&format!("{kind}, {servers}: {what}"), &error);
-                    if let Err(error) = ensembles[index].ensure_all_alive() {
-                        self.miss(&format!("{kind}, {servers}: everything after"), &error);
-                        ensembles.remove(index);
-                        continue;
-                    }
-                }
-            }
-            index += 1;
-        }
-    }
-
-    fn start(&mut self, rivals: &[Rival], servers: usize) -> Vec<Ensemble> {
-        self.start_with(rivals, servers, "")
-    }
-
-    fn start_with(&mut self, rivals: &[Rival], servers: usize, extra: &str) -> Vec<Ensemble> {
-        let mut ensembles = Vec::new();
-        for rival in rivals {
-            let dir = self.scratch.path().join(format!("{}-{servers}", rival.kind.key()));
-            match Ensemble::start(rival, servers, &dir, extra) {
-                Ok(ensemble) => ensembles.push(ensemble),
-                Err(error) => self.miss(&format!("{}, {servers}", rival.kind), &error),
-            }
-        }
-        ensembles
-    }
-
-    /// The loads that tables are made from, interleaved, and the floor once a round.
-    fn rounds(&mut self, ensembles: &mut Vec<Ensemble>) {
-        let Budget { rounds, seconds, warmup, first_warmup, .. } = self.budget.clone();
-        for op in ["get", "set"] {
-            self.turn(&format!("warming up, {op}"), ensembles, |_, ensemble| {
-                let words = format!("--op {op} --duration {first_warmup} --warmup 0");
-                measure::steady(ensemble, "warmup", 0.0, &words)?;
-                Ok(Vec::new())
-            });
-        }
-        let times = format!("--duration {seconds} --warmup {warmup}");
-        // One at a time first: a flood of writes leaves work behind (log files to be prepared,
-        // snapshots, garbage), which is the next load's noise.
-        let cases = [
-            ("get-one", format!("--op get --connections 1 --outstanding 1 {times}")),
-            ("set-one", format!("--op set --connections 1 --outstanding 1 {times}")),
-            ("get", format!("--op get {times}")),
-            ("set", format!("--op set {times}")),
-            ("set-1k", format!("--op set --size 1024 --keys 900 {times}")),
-        ];
-        for round in 0..rounds {
-            for (case, words) in &cases {
-                self.turn(&format!("round {}, {case}", round + 1), ensembles, |_, ensemble| {
-                    Ok(vec![measure::steady(ensemble, case, 0.0, words)?])
-                });
-            }
-            if let Err(error) = self.floor(3.0) {
-                self.miss("floor", &error);
-            }
-        }
-    }
-
-    /// Open loops: cost and latency by rate, from a few requests a second to nearly the most.
-    fn rates(&mut self, ensembles: &mut Vec<Ensemble>, servers: usize) {
-        let budget = self.budget.clone();
-        let times = format!("--duration {} --warmup {}", budget.seconds, budget.warmup);
-        let parts = budget.parts.repeat(budget.passes);
-        for op in ["get", "set"] {
-            for &part in &parts {
-                self.turn(
-                    &format!("{op} at {part} of the most"),
-                    ensembles,
-                    |session, ensemble| {
-                        let query = Query { servers, case: op, x: 0.0, metric: "per_second" };
-                        let most = session.results.summary(ensemble.kind, query);
-                        let most = most.context("the closed loop was not measured")?.median;
-                        let rate = (most * part).round().max(LEAST_RATE);
-                        let case = format!("{op}-rate");
-                        // etcd refuses writes when 5,000 are behind.
-                        let words = format!("--op {op} --rate {rate} {times} --outstanding 64");
-                        Ok(vec![measure::steady(ensemble, &case, rate, &words)?])
-                    },
-                );
-            }
-        }
-    }
-
-    /// One server each.
-    fn alone(&mut self, rivals: &[Rival]) {
-        let budget = self.budget.clone();
-        let sessions = budget.sessions;
-        // Memory of sessions is seen on servers that have had none before.
-        for watch in [false, true] {
-            let mut ensembles = self.start(rivals, 1);
-            ensembles.retain(|ensemble| ensemble.kind != Kind::Etcd);
-            self.turn("idle sessions", &mut ensembles, |_, ensemble| {
-                Ok(vec![measure::idle(ensemble, sessions, watch)?])
-            });
-        }
-        let mut ensembles = self.start(rivals, 1);
-        let ensembles = &mut ensembles;
-        self.rounds(ensembles);
-        self.rates(ensembles, 1);
-        let times = format!("--duration {} --warmup {}", budget.seconds, budget.warmup);
-        for &share in &budget.shares {
-            self.turn(&format!("{share} reads"), ensembles, |_, ensemble| {
-                let words = format!("--op mixed:{share} {times}");
-                Ok(vec![measure::steady(ensemble, "ratio", share, &words)?])
-            });
-        }
-        for &watchers in &budget.watchers {
-            self.turn(&format!("{watchers} watchers"), ensembles, |_, ensemble| {
-                // Small fan-outs are short, and CPU time is counted coarsely.
-                let rounds = (2000 / watchers).clamp(5, 100);
-                Ok(vec![measure::fan_out(ensemble, watchers, rounds)?])
-            });
-        }
-        let mut speak_sessions: Vec<Ensemble> = Vec::new();
-        while let Some(at) = ensembles.iter().position(|one| one.kind != Kind::Etcd) {
-            speak_sessions.push(ensembles.remove(at));
-        }
-        self.turn("session storm", &mut speak_sessions, |_, ensemble| {
-            Ok(vec![measure::storm(ensemble, sessions)?])
-        });
-    }
-
-    /// Trees of several sizes, on fresh servers: memory, and the time a restart takes.
-    fn trees(&mut self, rivals: &[Rival]) {
-        let mut ensembles = self.start(rivals, 1);
-        let mut before = 0;
-        for znodes in self.budget.znodes.clone() {
-            self.turn(&format!("{znodes} znodes"), &mut ensembles, |_, ensemble| {
-                let grown = measure::grow(ensemble, "fill", znodes - before, znodes, 100)?;
-                let back = measure::restart(ensemble, znodes)?;
-                Ok(vec![grown, back])
-            });
-            before = znodes;
-        }
-        drop(ensembles);
-        // What a byte of data takes: as many znodes with ten times the data.
-        let mut ensembles = self.start(rivals, 1);
-        let znodes = self.budget.znodes[1.min(self.budget.znodes.len() - 1)];
-        self.turn(&format!("{znodes} znodes of 1,000 B"), &mut ensembles, |_, ensemble| {
-            Ok(vec![measure::grow(ensemble, "fill-1k", znodes, znodes, 1000)?])
-        });
-        drop(ensembles);
-        // What a snapshot takes: servers that write one soon.
-        let znodes = self.budget.znodes[0];
-        let soon = format!("snapCount={}\n", znodes / 4);
-        let mut ensembles = self.start_with(rivals, 1, &soon);
-        self.turn("a snapshot", &mut ensembles, |_, ensemble| {
-            Ok(vec![measure::snapshot(ensemble, znodes)?])
-        });
-    }
-
-    /// Three servers each.
-    fn ensembles(&mut self, rivals: &[Rival]) {
-        let mut ensembles = self.start(rivals, ENSEMBLE);
-        self.rounds(&mut ensembles);
-        self.rates(&mut ensembles, ENSEMBLE);
-        for round in 0..self.budget.failovers {
-            let what = format!("leader killed, {}", round + 1);
-            self.turn(&what, &mut ensembles, |session, ensemble| {
-                let (sample, result) = measure::kill_leader(ensemble)?;
-                session.timelines.push((ensemble.kind, result));
-                Ok(vec![sample])
-            });
-        }
-    }
 }
 
 #[cfg(test)]

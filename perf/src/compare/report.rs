@@ -86,13 +86,17 @@ impl Comparison {
         self.results.summary(kind, Query { servers, case, x, metric })
     }
 
-    /// The largest value of a case that all who were measured at any have in common.
+    /// The largest value of a case that all who were measured at any have in common, but for
+    /// etcd if there are others: its trees are smaller.
     fn largest(&self, case: &str) -> f64 {
-        let kinds: Vec<Kind> = self
+        let mut kinds: Vec<Kind> = self
             .kinds()
             .into_iter()
             .filter(|&kind| !self.results.places(kind, 1, case).is_empty())
             .collect();
+        if kinds.len() > 1 {
+            kinds.retain(|&kind| kind != Kind::Etcd);
+        }
         self.results.common_largest(&kinds, 1, case).unwrap_or(0.0)
     }
 }
@@ -180,9 +184,12 @@ fn table(comparison: &Comparison) -> String {
             "cpu_us",
             Unit::Micros,
         ),
+        ("of it the leader's", "set", "leader_cpu_us", Unit::Micros),
+        ("and each follower's", "set", "follower_cpu_us", Unit::Micros),
         ("the same, requests/s", "set", "per_second", Unit::Count),
         ("three servers, one set outstanding: p50", "set-one", "latency_p50_us", Unit::Micros),
         ("leader killed: longest time without a write", "failover", "gap_ms", Unit::Millis),
+        ("leader's disk hangs: the same", "failover-disk", "gap_ms", Unit::Millis),
     ] {
         rows.push(Row { servers: ENSEMBLE, ..row(what, case, metric, unit, None) });
     }
@@ -243,18 +250,39 @@ fn details(comparison: &Comparison, servers: usize) -> String {
         ("set-1k", "set of 1,024 B, 64 x 16"),
         ("get-one", "get, one at a time"),
         ("set-one", "set, one at a time"),
+        ("tail", "set at 70 % of the most, snapshots running"),
     ] {
         for (metric, what, unit) in [
             ("cpu_us", "CPU per request", Unit::Micros),
+            ("leader_cpu_us", "of it the leader's", Unit::Micros),
+            ("follower_cpu_us", "and each follower's", Unit::Micros),
             ("per_second", "requests/s", Unit::Count),
             ("latency_p50_us", "p50", Unit::Micros),
             ("latency_p99_us", "p99", Unit::Micros),
             ("latency_p999_us", "p99.9", Unit::Micros),
             ("generator_cpu_us", "the generator's own CPU per request", Unit::Micros),
+            ("others_cores", "cores that other programs kept busy", Unit::Few),
         ] {
             let what = format!("{name}: {what}");
             rows.push(Row { what, servers, case, x: 0.0, metric, unit, floor: None });
         }
+    }
+    let watchers = comparison.largest("watch");
+    for (metric, what) in [
+        ("all_p50_us", "all told after"),
+        ("acknowledged_p50_us", "the writer's own acknowledgement, p50"),
+        ("quiet_acknowledged_p50_us", "the same with nobody watching"),
+    ] {
+        let what = format!("{} watchers of one znode: {what}", list(watchers));
+        let (case, x, unit) = ("watch", watchers, Unit::Micros);
+        rows.push(Row { what, servers, case, x, metric, unit, floor: None });
+    }
+    for (case, what) in [
+        ("failover", "leader killed: longest time without a write"),
+        ("failover-disk", "leader's disk hangs: the same"),
+    ] {
+        let (what, metric, unit) = (what.to_owned(), "gap_ms", Unit::Millis);
+        rows.push(Row { what, servers, case, x: 0.0, metric, unit, floor: None });
     }
     rows.retain(|row| {
         comparison.kinds().iter().any(|&kind| comparison.summary(kind, row).is_some())

@@ -58,7 +58,12 @@ impl Results {
             .collect()
     }
 
-    /// Median and spread of the same.
+    /// One number, of whatever it was measured of.
+    pub(crate) fn all(&self, metric: &str) -> Vec<f64> {
+        self.samples.iter().filter_map(|sample| sample.metrics.get(metric).copied()).collect()
+    }
+
+    /// Median and spread of [`Results::values`].
     pub(crate) fn summary(&self, rival: Kind, query: Query<'_>) -> Option<Summary> {
         Summary::of(&self.values(rival, query))
     }

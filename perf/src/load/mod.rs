@@ -13,12 +13,12 @@ use clap::Args;
 use model::ErrorCode;
 use serde::Serialize;
 
-use crate::cli::{Api, Common, Target, duration, rate, seconds, within};
+use crate::cli::{Api, Common, Target, duration, rate, seconds, some_seconds, within};
 use crate::proc::{self, ProcessUse, Samples};
 use crate::report::{self, Percentiles};
 use crate::wire::{self, Client, Fleet, Opening, PATIENCE, Plan, Requests, Tally, Template, Verb};
 use counters::Counters;
-pub(crate) use counters::four_letters;
+pub(crate) use counters::{four_letters, http};
 pub(crate) use mix::{Keys, Mix, Random};
 
 /// Folders whose children are listed, and children in each.
@@ -55,7 +55,7 @@ pub(crate) struct LoadArgs {
     #[arg(long, default_value_t = 10, value_parser = within(1, 1000))]
     pub(crate) multi: u32,
     /// Measured seconds.
-    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 10.0, value_parser = some_seconds)]
     pub(crate) duration: f64,
     /// Seconds of the same load before measuring.
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
@@ -109,6 +109,9 @@ pub(crate) struct LoadResult {
     pub(crate) backlog_max: usize,
     pub(crate) generator_cpu_us_per_request: f64,
     pub(crate) server_cpu_us_per_request: f64,
+    /// Cores that anything else on this machine kept busy meanwhile; with servers that are not
+    /// watched by `--pid`, those too.
+    pub(crate) others_cores: f64,
     pub(crate) counters: Option<Counters>,
     pub(crate) servers: Vec<ProcessUse>,
 }
@@ -179,7 +182,12 @@ pub(crate) fn measure(args: &LoadArgs) -> Result<LoadResult> {
     });
     let (tally, pings, window) = measured?;
     let counters = counted.map(|before| {
-        before.after(&target, tally.answered + pings + 2 * u64::from(args.connections))
+        // A session begins and ends with a packet each; a connection to etcd begins with a call.
+        let besides = match target.api {
+            Api::ZooKeeper => pings + 2 * u64::from(args.connections),
+            Api::Etcd => u64::from(args.connections),
+        };
+        before.after(&target, tally.answered + besides)
     });
     let seconds = args.duration;
     let all = tally.all(|_| true);
@@ -204,6 +212,7 @@ pub(crate) fn measure(args: &LoadArgs) -> Result<LoadResult> {
         backlog_max: tally.backlog_max,
         generator_cpu_us_per_request: report::per(window.own_cpu.as_secs_f64(), tally.completed),
         server_cpu_us_per_request: report::cpu_us_per(&window.servers, tally.completed),
+        others_cores: window.others_cores,
         counters: counters.transpose()?,
         servers: window.servers,
     };
@@ -232,6 +241,9 @@ fn print(result: &LoadResult, setup: Duration) {
     }
     println!("generator: {:.2} us CPU per request", result.generator_cpu_us_per_request);
     report::print_processes(&result.servers, result.requests, "request");
+    if result.others_cores > proc::CALM_CORES && !result.servers.is_empty() {
+        println!("other programs kept {:.1} cores busy meanwhile", result.others_cores);
+    }
     if let Some(counters) = &result.counters {
         counters.print();
     }
@@ -241,6 +253,7 @@ fn print(result: &LoadResult, setup: Duration) {
 struct Window {
     servers: Vec<ProcessUse>,
     own_cpu: Duration,
+    others_cores: f64,
 }
 
 /// Sleeps through warm-up and measurement, sampling at both ends; says once a second what goes on
@@ -275,12 +288,17 @@ fn sample_window(
     };
     pause(from);
     let (servers, own) = (Samples::take(&args.common.pid)?, proc::own_cpu());
+    let (machine, begin) = (proc::machine_cpu(), Instant::now());
     pause(end);
     let own_cpu = proc::own_cpu().saturating_sub(own);
+    let (machine, elapsed) = (proc::machine_cpu().saturating_sub(machine), begin.elapsed());
     if shown {
         eprintln!();
     }
-    Ok(Window { servers: Samples::take(&args.common.pid)?.since(&servers), own_cpu })
+    let servers = Samples::take(&args.common.pid)?.since(&servers);
+    let ours = servers.iter().map(|server| server.cpu_seconds).sum::<f64>() + own_cpu.as_secs_f64();
+    let others_cores = (machine.as_secs_f64() - ours).max(0.0) / elapsed.as_secs_f64().max(1e-9);
+    Ok(Window { servers, own_cpu, others_cores })
 }
 
 /// The first cause counts: a pump that was only told to stop is not it.

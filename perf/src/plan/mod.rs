@@ -3,6 +3,7 @@
 
 mod model;
 mod page;
+mod trial;
 mod verify;
 
 use std::path::PathBuf;
@@ -11,9 +12,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde::Serialize;
 
-use crate::compare::{Constants, Kind, Places};
+use crate::compare::{Constants, Kind, Pace, Places, Scratch, find};
 use crate::report::{save, writable, write_whole};
 use model::{Costs, Goals, Load, Prediction};
+pub(crate) use trial::{VerifyArgs, run as verify};
 
 /// Flags of `plan`.
 #[derive(Debug, Args)]
@@ -41,7 +43,7 @@ pub(crate) struct PlanArgs {
     #[arg(long)]
     verify: bool,
     /// Measured seconds of that replay.
-    #[arg(long, default_value_t = 10.0, value_parser = crate::cli::seconds)]
+    #[arg(long, default_value_t = 10.0, value_parser = crate::cli::some_seconds)]
     verify_seconds: f64,
     /// Where the server comes from.
     #[command(flatten)]
@@ -97,7 +99,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<()> {
     for caveat in &prediction.caveats {
         println!("caveat: {caveat}");
     }
-    let verified = if args.verify { Some(verify::replay(args, &costs)?) } else { None };
+    let verified = if args.verify { Some(verified(args, &costs, &constants.pace)?) } else { None };
     if let Some(path) = &args.html {
         let page = page::page(&title, &costs, &args.load, &args.goals, &lines, &prediction);
         write_whole(path, page.as_bytes()).context("--html")?;
@@ -112,6 +114,16 @@ pub(crate) fn run(args: &PlanArgs) -> Result<()> {
         verified,
     };
     save(args.json.as_deref(), &plan)
+}
+
+/// The planned load, replayed on servers of its own.
+fn verified(args: &PlanArgs, costs: &Costs<'_>, then: &Pace) -> Result<verify::Verified> {
+    let rival = find(args.kind, &args.places.sources())?;
+    let work = args.places.work.clone().unwrap_or_else(|| ".".into());
+    let scratch = Scratch::below(&work).context("--work")?;
+    let (dir, seconds) = (scratch.path(), args.verify_seconds);
+    let stage = verify::Stage { rival: &rival, dir, seconds, then };
+    verify::replay(&args.load, &args.goals, costs, &stage)
 }
 
 /// The prediction, for people.

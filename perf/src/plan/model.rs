@@ -2,7 +2,8 @@
 //!
 //! Costs are taken off measured curves at the load's own rate, because a request costs more when
 //! there are few: a wake-up serves one request then, and a hundred under load. Reads ride on the
-//! wake-ups of all requests, writes on those of their own batches. Latencies are read off the
+//! wake-ups of all requests, and so does the part of a write that is like a read; the rest of it
+//! is paid at the rate of writes. Latencies are read off the
 //! curve of reads, or of writes, at a rate that is raised by as many requests as would take the
 //! processor's time that everything else takes.
 
@@ -67,8 +68,8 @@ pub(crate) struct Load {
 fn positive(text: &str) -> Result<f64, String> {
     text.parse()
         .ok()
-        .filter(|value: &f64| value.is_finite() && *value >= 0.0)
-        .ok_or_else(|| "a number, not below zero".to_owned())
+        .filter(|value: &f64| (0.0..=1e12).contains(value))
+        .ok_or_else(|| "a number from 0 to 1e12".to_owned())
 }
 
 /// What limits the load, and what it shall reach.
@@ -93,7 +94,7 @@ pub(crate) struct Goals {
 pub(crate) struct Prediction {
     /// Cores that are kept busy, all servers together.
     pub(crate) cores: f64,
-    /// The same for the busiest server, taken to have its equal share and the leader's half more.
+    /// The same for the leader: its part of the writes, as measured, and an equal part of all else.
     pub(crate) cores_per_server: f64,
     /// Resident memory of each server, bytes.
     pub(crate) memory_bytes: f64,
@@ -156,16 +157,27 @@ pub(crate) struct Costs<'a> {
 }
 
 impl Costs<'_> {
-    /// CPU time of a write of 100 B at this rate, all servers of `ensemble` together, us.
-    fn write_cpu(&self, rate: f64, ensemble: u32) -> f64 {
+    /// CPU time of a write of 100 B at this rate, us: the leader's, and that of each of the
+    /// others.
+    fn write_cpu(&self, rate: f64, ensemble: u32) -> (f64, f64) {
         let one = cpu_at(&self.one.writes, rate);
-        match self.three {
-            Some(three) if ensemble > 1 => {
-                let each = ((cpu_at(&three.writes, rate) - one) / 2.0).max(0.0);
-                one + each * f64::from(ensemble - 1)
-            }
+        let Some(three) = self.three.filter(|_| ensemble > 1) else {
             // A follower logs and applies as a server alone does.
-            _ => one * f64::from(ensemble),
+            return (one, if ensemble > 1 { one } else { 0.0 });
+        };
+        let all = at_rate(&three.writes, rate);
+        let leader = all.cpu_us * all.leader_part;
+        // Each follower beyond two costs the leader what each of the two did.
+        let more = (leader - one).max(0.0) / 2.0 * (f64::from(ensemble) - 3.0);
+        ((leader + more).max(0.0), (all.cpu_us - leader) / 2.0)
+    }
+
+    /// CPU time of a read at this rate over all servers, us.
+    fn read_cpu(&self, rate: f64, ensemble: u32) -> f64 {
+        match self.three.filter(|three| ensemble > 1 && !three.reads.is_empty()) {
+            // As many for each server as when there were three.
+            Some(three) => cpu_at(&three.reads, rate * 3.0 / f64::from(ensemble)),
+            None => cpu_at(&self.one.reads, rate),
         }
     }
 
@@ -184,17 +196,23 @@ impl Costs<'_> {
         let writes = load.writes + load.hot_changes;
         let pings = f64::from(load.sessions) * load.pings;
 
-        let read_cpu = load.reads * cpu_at(&one.reads, load.reads + writes);
-        let write_cpu = writes
-            * (self.write_cpu(writes, load.ensemble)
-                + extra.max(0.0) * one.write_cpu_us_per_byte * servers);
+        let read_cpu = load.reads * self.read_cpu(load.reads + writes, load.ensemble);
+        let (leading, following) = self.write_cpu(writes, load.ensemble);
+        let extra_cpu = extra.max(0.0) * one.write_cpu_us_per_byte;
+        let write_cpu = writes * (leading + (servers - 1.0) * following + extra_cpu * servers);
+        // A write comes in and is answered as a read is, and rides on the same wake-ups.
+        let read_at = |rate: f64| self.read_cpu(rate, load.ensemble);
+        let shared = (read_at(writes) - read_at(load.reads + writes)).max(0.0);
+        let write_cpu = (write_cpu - writes * shared).max(0.0);
         let cpu_us = read_cpu
             + write_cpu
             + notifications * one.notification_cpu_us
             + pings * one.ping_cpu_us;
         let cores = cpu_us / 1e6;
-        let share = if load.ensemble > 1 { 1.5 / servers } else { 1.0 };
-        let cores_per_server = cores * share;
+        let busiest = writes * (leading + extra_cpu - shared / servers).max(0.0)
+            + (cpu_us - write_cpu) / servers;
+        let cores_per_server = busiest / 1e6;
+        let share = busiest / cpu_us.max(1e-9);
 
         let at = at_rate(&of.writes, writes);
         let log_share = if of.writes.is_empty() || load.ensemble == 1 { 1.0 } else { 3.0 };
@@ -219,7 +237,8 @@ impl Costs<'_> {
         let busy_bytes = if load.ensemble > 1 && writes > 0.0 {
             busy(of)
         } else {
-            (writes * written.p50_us / 1e6).min(one.busy_writes) * per_write
+            // What was taken once is kept, so the worst moment counts.
+            (writes * written.p99_us / 1e6).min(one.busy_writes) * per_write
         };
         let memory_bytes = one.empty_bytes
             + f64::from(load.znodes) * znode
@@ -323,6 +342,7 @@ fn at_rate(points: &[RatePoint], rate: f64) -> RatePoint {
     let none = RatePoint {
         rate,
         cpu_us: 0.0,
+        leader_part: 1.0,
         p50_us: 0.0,
         p99_us: 0.0,
         log_writes_per_second: 0.0,
@@ -344,6 +364,7 @@ fn at_rate(points: &[RatePoint], rate: f64) -> RatePoint {
             RatePoint {
                 rate,
                 cpu_us: cpu_between(a, b, rate),
+                leader_part: between(a.leader_part, b.leader_part),
                 p50_us: between(a.p50_us, b.p50_us),
                 p99_us: between(a.p99_us, b.p99_us),
                 log_writes_per_second: between(a.log_writes_per_second, b.log_writes_per_second),
@@ -372,6 +393,7 @@ pub(super) mod tests {
         RatePoint {
             rate,
             cpu_us,
+            leader_part: 1.0,
             p50_us: rate / 10.0,
             p99_us: rate,
             log_writes_per_second: rate.min(5000.0),
@@ -460,6 +482,34 @@ pub(super) mod tests {
         let watched = Load { hot_watches: 10_000, hot_changes: 1.0, ..load() };
         let more = costs.predict(&watched, &GOALS).cores - plan.cores;
         assert!((0.07..0.08).contains(&more), "10,000 notifications of 7 us: {more}");
+    }
+
+    #[test]
+    fn a_write_beside_reads_pays_for_fewer_wake_ups() {
+        let (one, floor) = (constants(), floor());
+        let costs = Costs { one: &one, three: None, floor: &floor };
+        let cores = |reads: f64, writes: f64| {
+            costs.predict(&Load { writes, reads, ..load() }, &GOALS).cores
+        };
+        // At 100,000 requests a second a read costs 1 us and not 10, and so that part of a write.
+        assert!((cores(99_000.0, 1000.0) - (0.099 + 0.05 - 0.009)).abs() < 1e-9);
+        assert!((cores(0.0, 1000.0) - 0.05).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_leader_has_its_measured_part() {
+        let (one, floor) = (constants(), floor());
+        // 100 us in all, of which the leader has 60 and each of two others 20.
+        let of = RatePoint { leader_part: 0.6, ..point(1000.0, 100.0) };
+        let three = ServerConstants { writes: vec![of], ..constants() };
+        let costs = Costs { one: &one, three: Some(&three), floor: &floor };
+        let plan = costs.predict(&Load { ensemble: 3, ..load() }, &GOALS);
+        assert!((plan.cores - 0.1).abs() < 1e-9, "{}", plan.cores);
+        assert!((plan.cores_per_server - 0.06).abs() < 1e-9, "{}", plan.cores_per_server);
+        // One alone takes 50: each follower costs the leader 5.
+        let plan = costs.predict(&Load { ensemble: 5, ..load() }, &GOALS);
+        assert!((plan.cores - 0.15).abs() < 1e-9, "{}", plan.cores);
+        assert!((plan.cores_per_server - 0.07).abs() < 1e-9, "{}", plan.cores_per_server);
     }
 
     #[test]

@@ -31,6 +31,8 @@ const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
+/// A reason for the end of a stream: none.
+const NO_ERROR: u32 = 0;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -157,6 +159,9 @@ impl Http2 {
                     }
                 }
                 HEADERS if flags & END_STREAM != 0 => self.on_end(stream, payload, take)?,
+                // A complete answer has come before; a server that had not yet seen our end says
+                // this, too (RFC 9113, 8.1).
+                RST_STREAM if payload.len() == 4 && word(payload) == NO_ERROR => {}
                 RST_STREAM => {
                     self.answered.retain(|&open| open != stream);
                     take(Arrival::Reply { tag: tag_of(stream), err: UNKNOWN })?;
@@ -328,6 +333,8 @@ mod tests {
         let mut bytes = Vec::new();
         data(stream_of(5), b"answer", false, &mut bytes);
         bytes.extend(trailers(stream_of(5), &[]));
+        frame(&mut bytes, RST_STREAM, 0, stream_of(5), 4);
+        bytes.extend_from_slice(&NO_ERROR.to_be_bytes());
         let mut block = vec![0x00, 0x80 | GRPC_STATUS.len() as u8];
         block.extend_from_slice(&GRPC_STATUS);
         block.extend_from_slice(b"\x0214");

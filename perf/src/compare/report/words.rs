@@ -13,6 +13,8 @@ pub(in crate::compare) enum Unit {
     Bytes,
     /// Things, or things a second.
     Count,
+    /// A few of something, parts of it too.
+    Few,
 }
 
 impl Unit {
@@ -28,6 +30,7 @@ impl Unit {
             Unit::Bytes if value >= 1e4 => format!("{} KB", digits(value / 1e3)),
             Unit::Bytes => format!("{} B", digits(value)),
             Unit::Count => list(value),
+            Unit::Few => digits(value),
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Running servers.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +14,7 @@ use nix::unistd::Pid;
 
 use super::{Kind, Ports, Rival, loopback};
 use crate::cli::{Api, Target};
-use crate::load::four_letters;
+use crate::load::{four_letters, http};
 use crate::wire::Client;
 
 /// How long an ensemble may take until it serves.
@@ -58,7 +57,8 @@ impl Ensemble {
         Ok(ensemble)
     }
 
-    fn folder(&self, index: usize) -> PathBuf {
+    /// Where one server keeps what it has.
+    pub(crate) fn folder(&self, index: usize) -> PathBuf {
         self.dir.join(format!("server-{}", index + 1))
     }
 
@@ -109,7 +109,8 @@ impl Ensemble {
                 self.ensure_alive(index)?;
             }
             if begin.elapsed() > START_MAX {
-                return Err(error.context("serves, and acknowledges no write"));
+                let said = self.last_words(0);
+                return Err(error.context(format!("serves, and acknowledges no write{said}")));
             }
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -126,6 +127,12 @@ impl Ensemble {
             None => Ok(()),
             Some(status) => bail!("ended with {status}{}", self.last_words(index)),
         }
+    }
+
+    /// The last line of every server's log.
+    pub(crate) fn said(&self) -> String {
+        let each = (0..self.len()).map(|index| format!("{}{}", index + 1, self.last_words(index)));
+        format!("the servers' last lines: {}", each.collect::<Vec<_>>().join("; "))
     }
 
     /// The last line of a server's log, for reasons.
@@ -263,6 +270,17 @@ impl Ensemble {
         largest.map(|(_, each)| each)
     }
 
+    /// The transaction that the latest snapshot of one server is named for.
+    pub(crate) fn last_snapshot(&self, index: usize) -> Option<u64> {
+        let mut last = None;
+        visit(&self.folder(index).join("data"), &mut |path, _| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let zxid = name.strip_prefix("snapshot.");
+            last = last.max(zxid.and_then(|zxid| u64::from_str_radix(zxid, 16).ok()));
+        });
+        last
+    }
+
     /// A counter of one server (`mntr`), if it has it.
     pub(crate) fn counter(&self, index: usize, key: &str) -> Option<f64> {
         if self.kind.api() != Api::ZooKeeper {
@@ -325,18 +343,4 @@ fn free_ports(servers: usize) -> Result<Vec<Ports>> {
         Ok(port)
     };
     (0..servers).map(|_| Ok(Ports { client: free()?, peer: free()?, election: free()? })).collect()
-}
-
-/// One request of HTTP/1.0; the answer with its headers.
-fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    let length = body.len();
-    write!(
-        stream,
-        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}"
-    )?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(text)
 }

@@ -94,7 +94,7 @@ enum Program {
 }
 
 /// A setting and the reason for it.
-pub(crate) type Setting = (String, &'static str);
+pub(crate) type Setting = (String, String);
 
 /// The ports of one server.
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +116,7 @@ pub(super) struct Recipe {
 impl Rival {
     /// How it is tuned, and why.
     pub(crate) fn settings(&self) -> Vec<Setting> {
-        match self.kind {
+        let settings: Vec<(String, &str)> = match self.kind {
             Kind::Ringkeeper => vec![
                 ("defaults".to_owned(), "what a user gets who sets nothing"),
                 ("maxClientCnxns=0".to_owned(), "all clients come from one address here"),
@@ -165,7 +165,8 @@ impl Rival {
                     "requests are as short as those of etcd's own client",
                 ),
             ],
-        }
+        };
+        settings.into_iter().map(|(what, why)| (what, why.to_owned())).collect()
     }
 
     /// What to run for server `me` (from 0) of an ensemble with these ports, in this folder.
