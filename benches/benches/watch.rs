@@ -105,6 +105,8 @@ fn serve(sessions: u32, ask: &Request<'_>) -> Served {
         words: None,
         super_digest: None,
         digest_scheme: true,
+        digest_algorithm: Default::default(),
+        required_schemes: Vec::new(),
         sasl_expected: false,
         skip_acl: false,
         outstanding_max: 1000,

@@ -75,6 +75,8 @@ enum Ready {
     AuthFailed,
     NoSasl,
     SaslFailed,
+    /// No identity of a scheme that is required.
+    MustAuthenticate,
     Malformed,
     UnknownOperation,
     /// A write while there is no quorum.
@@ -251,11 +253,17 @@ impl Shard {
         conn.stats.received += 1;
         conn.stats.last_op = header.opcode;
         conn.stats.last_xid = Some(header.xid);
+        let admitted = class == Class::Immediate || auth::suffices(&self.config, &conn.identities);
         self.stats.received += 1;
         if conn.listed {
             conn.heard = now.mono;
         } else {
             self.touch(now, slot);
+        }
+        if !admitted {
+            self.in_turn(now, slot, header, Ready::MustAuthenticate, out);
+            self.stop_listening(slot);
+            return true;
         }
         match class {
             Class::Read => self.on_read(now, slot, header, body, out),
@@ -606,6 +614,11 @@ impl Ready {
             Ready::SaslFailed => {
                 reply::sasl(out, xid, Some(ErrorCode::AuthFailed), None);
                 return (Zxid::ZERO, After::Close("no SASL mechanism is available"));
+            }
+            Ready::MustAuthenticate => {
+                let code = ErrorCode::SessionClosedRequireSaslAuth;
+                reply::error(out, xid, Zxid::ZERO, code);
+                return (Zxid::ZERO, After::Close("not authenticated as is required"));
             }
             Ready::Malformed => reply::error(out, xid, zxid, ErrorCode::MarshallingError),
             Ready::UnknownOperation => {

@@ -104,6 +104,8 @@ fn config() -> ShardConfig {
         words: None,
         super_digest: None,
         digest_scheme: true,
+        digest_algorithm: Default::default(),
+        required_schemes: Vec::new(),
         sasl_expected: false,
         skip_acl: false,
         outstanding_max: 5,

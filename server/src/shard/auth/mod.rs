@@ -51,10 +51,19 @@ pub fn prove(
         Some(b"ip") => Ok(vec![ip::identity(peer)]),
         Some(b"digest") if config.digest_scheme => {
             let credential = credential.ok_or(AuthFault::NoCredential)?;
-            Ok(digest::identities(credential, config.super_digest.as_deref()))
+            let super_digest = config.super_digest.as_deref();
+            Ok(digest::identities(config.digest_algorithm, credential, super_digest))
         }
         _ => Err(AuthFault::UnknownScheme),
     }
+}
+
+/// True if a connection with these identities may use the server: no scheme is required, or it
+/// has an identity of one that is.
+pub fn suffices(config: &ShardConfig, identities: &[AuthId]) -> bool {
+    let required = &config.required_schemes;
+    required.is_empty()
+        || identities.iter().any(|id| required.iter().any(|scheme| id.scheme == scheme.as_bytes()))
 }
 
 /// Adds identities; they are a set, of bounded size.
