@@ -106,6 +106,7 @@ fn serve(sessions: u32, ask: &Request<'_>) -> Served {
         super_digest: None,
         digest_scheme: true,
         digest_algorithm: Default::default(),
+        ensemble_names: None,
         required_schemes: Vec::new(),
         sasl_expected: false,
         skip_acl: false,

@@ -199,6 +199,7 @@ fn shard_config() -> ShardConfig {
         super_digest: None,
         digest_scheme: true,
         digest_algorithm: Default::default(),
+        ensemble_names: None,
         required_schemes: Vec::new(),
         sasl_expected: false,
         skip_acl: false,

@@ -14,6 +14,8 @@ pub struct AuthKeys {
     enforced: bool,
     /// `enforce.auth.schemes`
     schemes: Vec<String>,
+    /// `ensembleAuthName`
+    ensemble_names: Option<String>,
 }
 
 impl AuthKeys {
@@ -25,6 +27,7 @@ impl AuthKeys {
             sasl_required: reader.lenient_bool("sessionRequireClientSASLAuth").unwrap_or(false),
             enforced: reader.lenient_bool("enforce.auth.enabled").unwrap_or(false),
             schemes: schemes.map(str::to_owned).collect(),
+            ensemble_names: reader.text("ensembleAuthName"),
         }
     }
 
@@ -39,6 +42,12 @@ impl AuthKeys {
             problems.0.push(text);
             Algorithm::default()
         })
+    }
+
+    /// The names by which clients may call the ensemble; empty: they are not looked at.
+    pub(super) fn ensemble_names(&self) -> Vec<String> {
+        let names = self.ensemble_names.as_deref().unwrap_or_default().split(',').map(str::trim);
+        names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
     }
 
     /// Schemes of which a session must have an identity; none: nobody must authenticate.

@@ -49,7 +49,6 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("digest.enabled", Inside("the state digest is always kept")),
     ("emulate353TTLNodes", Missing("owners of TTL nodes made by ZooKeeper 3.5.3 are not known")),
     ("enableEagerACLCheck", Inside("requests are judged once, in order")),
-    ("ensembleAuthName", Missing("the ensemble scheme is not available yet")),
     ("fastleader.", PEERS),
     ("fips-mode", Inside("concerns Java's cryptography")),
     ("flushDelay", GROUPING),

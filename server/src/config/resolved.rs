@@ -144,6 +144,8 @@ pub struct Resolved {
     pub digest_algorithm: Algorithm,
     /// Schemes of which every session must have an identity; none: nobody must.
     pub required_schemes: Vec<String>,
+    /// Scheme `ensemble` exists, and these are the names it takes; no names: every one.
+    pub ensemble_names: Option<Vec<String>>,
     /// Digest id that is also super.
     pub super_digest: Option<Vec<u8>>,
     /// Unanswered requests of the whole server beyond which connections that have one are not read
@@ -311,6 +313,9 @@ impl Resolver<'_> {
             required_schemes: cfg
                 .auth
                 .required(|scheme| exists(&settings, scheme), &mut self.problems),
+            ensemble_names: cfg
+                .has_provider("EnsembleAuthenticationProvider")
+                .then(|| cfg.auth.ensemble_names()),
             digest_algorithm: cfg.auth.algorithm(&mut self.problems),
             leader_serves: cfg.leader_serves.unwrap_or(true),
             settings,
@@ -518,7 +523,9 @@ impl Resolver<'_> {
                                 authenticate with it yet";
                     self.notice(true, text);
                 }
-                "DigestAuthenticationProvider" | "IPAuthenticationProvider" => {}
+                "DigestAuthenticationProvider"
+                | "IPAuthenticationProvider"
+                | "EnsembleAuthenticationProvider" => {}
                 _ => self.notice(true, format!("authProvider: {class} is not known")),
             }
         }

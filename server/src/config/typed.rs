@@ -280,6 +280,11 @@ impl ZooCfg {
         if reader.problems.0.is_empty() { Ok((cfg, reader.notices)) } else { Err(reader.problems) }
     }
 
+    /// True if an `authProvider.*` names this class of ZooKeeper's.
+    pub(super) fn has_provider(&self, class: &str) -> bool {
+        self.auth_providers.iter().any(|name| name.rsplit('.').next() == Some(class))
+    }
+
     /// Reads the properties of the file that `dynamicConfigFile` names.
     pub fn read_dynamic(&mut self, properties: Vec<Property>) -> Result<(), Problems> {
         self.ensemble.take_dynamic(properties)

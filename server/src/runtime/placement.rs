@@ -389,6 +389,7 @@ fn shard_config(config: &Resolved, shard: ShardId, shards: usize, envi_text: &st
         super_digest: config.super_digest.clone(),
         digest_scheme: config.settings.digest_scheme,
         digest_algorithm: config.digest_algorithm,
+        ensemble_names: config.ensemble_names.clone(),
         required_schemes: config.required_schemes.clone(),
         sasl_expected: config.settings.sasl_scheme,
         skip_acl: config.settings.skip_acl,

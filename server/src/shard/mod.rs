@@ -62,6 +62,8 @@ pub struct ShardConfig {
     pub digest_scheme: bool,
     /// How its credentials are hashed.
     pub digest_algorithm: auth::digest::Algorithm,
+    /// Scheme `ensemble` exists, and these are the names it takes; no names: every one.
+    pub ensemble_names: Option<Vec<String>>,
     /// A session must have an identity of one of these schemes before it may ask for anything
     /// but authentication (`enforce.auth.schemes`); empty: nobody must.
     pub required_schemes: Vec<String>,

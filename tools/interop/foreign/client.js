@@ -48,7 +48,7 @@ const cases = {
     assert.deepStrictEqual(children.sort(), ['e', 's-0000000000']);
     await fails(Code.NOT_EMPTY, call(client, 'remove', '/js', -1));
     assert.deepStrictEqual(await call(client, 'exists', '/none'), [null]);
-    await call(client, 'mkdirp', '/js/a/b/c');
+    await call(client, 'mkdirp', '/js/a/b');
     await call(client, 'removeRecursive', '/js/a', -1);
     await fails(Code.NO_NODE, call(client, 'getData', '/js/a'));
   },

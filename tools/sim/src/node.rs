@@ -245,6 +245,7 @@ fn shard_config(index: usize) -> ShardConfig {
         super_digest: None,
         digest_scheme: true,
         digest_algorithm: Default::default(),
+        ensemble_names: None,
         required_schemes: Vec::new(),
         sasl_expected: false,
         skip_acl: false,

@@ -21,6 +21,8 @@ pub enum AuthFault {
     UnknownScheme,
     /// The scheme needs a credential.
     NoCredential,
+    /// The client means another ensemble.
+    OtherEnsemble,
     /// The connection has as many identities as it may.
     TooMany,
 }
@@ -30,6 +32,7 @@ impl std::fmt::Display for AuthFault {
         match self {
             AuthFault::UnknownScheme => f.write_str("unknown authentication scheme"),
             AuthFault::NoCredential => f.write_str("authentication without a credential"),
+            AuthFault::OtherEnsemble => f.write_str("the client means another ensemble"),
             AuthFault::TooMany => f.write_str("too many identities on one connection"),
         }
     }
@@ -54,6 +57,16 @@ pub fn prove(
             let super_digest = config.super_digest.as_deref();
             Ok(digest::identities(config.digest_algorithm, credential, super_digest))
         }
+        // Proves nothing: it keeps clients from an ensemble that they do not mean.
+        Some(b"ensemble") => match &config.ensemble_names {
+            None => Err(AuthFault::UnknownScheme),
+            Some(names) => {
+                let said = credential.unwrap_or_default();
+                let open = said.is_empty() || names.is_empty();
+                let meant = open || names.iter().any(|name| name.as_bytes() == said);
+                if meant { Ok(Vec::new()) } else { Err(AuthFault::OtherEnsemble) }
+            }
+        },
         _ => Err(AuthFault::UnknownScheme),
     }
 }

@@ -150,6 +150,29 @@ fn who_must_authenticate_gets_nothing_before() {
     assert!(world.socket(pinging).closed);
 }
 
+/// Scheme `ensemble` (`ensembleAuthName`).
+#[test]
+fn a_client_that_means_another_ensemble_is_turned_away() {
+    let names = Some(vec!["one".to_owned(), "uno".to_owned()]);
+    let proof = |auth| Request::Auth { kind: 0, scheme: Some(b"ensemble"), auth };
+    let mut world = World::with(ShardConfig { ensemble_names: names, ..config() });
+    for (auth, expect) in [
+        (Some(&b"uno"[..]), "r-4@0"),
+        (Some(b""), "r-4@0"),
+        (None, "r-4@0"),
+        (Some(b"two"), "r-4@0!-115"),
+    ] {
+        let conn = world.client();
+        world.ask(conn, -4, &proof(auth));
+        assert_eq!(world.story(conn), [expect], "{auth:?}");
+        assert_eq!(world.socket(conn).closed, auth == Some(b"two"));
+    }
+    let mut world = World::new();
+    let conn = world.client();
+    world.ask(conn, -4, &proof(Some(b"uno")));
+    assert_eq!(world.story(conn), ["r-4@0!-115"], "there is no such scheme");
+}
+
 #[test]
 fn sasl_that_is_not_configured_gets_a_null_token() {
     let mut world = World::new();
