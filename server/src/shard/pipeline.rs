@@ -22,6 +22,7 @@ use protocol::request::{Class, RequestHeader, classify};
 use protocol::{MultiReply, Request, reply};
 use tracing::{debug, warn};
 
+use super::auth::AuthFault;
 use super::connection::Phase;
 use super::reads::Reading;
 use super::{Position, Shard, ShardOutputs, auth};
@@ -381,6 +382,10 @@ impl Shard {
                     Err(fault) => {
                         warn!(peer = %conn.peer, "{fault}");
                         self.stats.auth_failed += 1;
+                        if fault == AuthFault::OtherEnsemble {
+                            // As ZooKeeper does it: the client is to look for another server.
+                            return self.close(slot, "the client means another ensemble", out);
+                        }
                         Ready::AuthFailed
                     }
                 }
