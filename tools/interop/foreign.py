@@ -25,7 +25,7 @@ def java(folder, name):
     path = newer_classpath()
     if not os.path.isdir(classes):
         sources = [str(source) for source in sorted(FOREIGN.glob("*.java"))]
-        subprocess.run(["javac", "-nowarn", "-d", classes, "-cp", path, *sources], check=True)
+        subprocess.run(["javac", "-nowarn", "-XDsuppressNotes", "-d", classes, "-cp", path, *sources], check=True)
     return [*JAVA, "-Dlog4j2.level=OFF", "-cp", "%s:%s" % (classes, path), name], {}
 
 

@@ -25,7 +25,8 @@ final class Foreign {
                     at = element;
                 }
             }
-            System.out.println("FAIL " + name + ": " + (at == null ? "" : "line " + at.getLineNumber() + ": ") + thrown);
+            String where = at == null ? "" : "line " + at.getLineNumber() + ": ";
+            System.out.println("FAIL " + name + ": " + where + thrown);
         }
     }
 

@@ -61,7 +61,8 @@ public final class Recipes {
         client.create().orSetData().forPath("/c/a", DATA);
         Stat stat = new Stat();
         Foreign.equal("data", new String(client.getData().storingStatIn(stat).forPath("/c/a"), StandardCharsets.UTF_8));
-        Foreign.equal(1, client.setData().withVersion(stat.getVersion()).forPath("/c/a", DATA).getVersion() - stat.getVersion());
+        Stat next = client.setData().withVersion(stat.getVersion()).forPath("/c/a", DATA);
+        Foreign.equal(stat.getVersion() + 1, next.getVersion());
         client.create().idempotent().forPath("/c/i", DATA);
         client.create().idempotent().forPath("/c/i", DATA);
         CountDownLatch answered = new CountDownLatch(1);
@@ -205,7 +206,8 @@ public final class Recipes {
         cache.start();
         Foreign.await(filled);
         Foreign.Case[] changes = {
-            () -> { }, () -> client.create().forPath("/cache/a", DATA), () -> client.create().forPath("/cache/a/b", DATA),
+            () -> { }, () -> client.create().forPath("/cache/a", DATA),
+            () -> client.create().forPath("/cache/a/b", DATA),
             () -> client.setData().forPath("/cache/a/b", new byte[3]), () -> client.delete().forPath("/cache/a/b")};
         String[] expected = {"+/cache", "+/cache/a", "+/cache/a/b", "!/cache/a/b", "-/cache/a/b"};
         for (int i = 0; i < changes.length; i++) {
