@@ -1,10 +1,11 @@
 //! The date in the version line: `SOURCE_DATE_EPOCH` if set, else that of the commit that is
-//! built, so that the same sources give the same program. Without either, a fixed date.
+//! built, so that the same sources give the same program. Without either, a fixed date. Written
+//! as ZooKeeper wrote it up to 3.7: Go's client reads no other form in `srvr`.
 
 use std::path::Path;
 use std::process::Command;
 
-const FALLBACK: &str = "2026-01-01 00:00 UTC";
+const FALLBACK: &str = "01/01/2026 00:00 UTC";
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -42,5 +43,5 @@ fn text(seconds: u64) -> String {
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = year + era * 400 + u64::from(month <= 2);
     let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
+    format!("{month:02}/{day:02}/{year:04} {hour:02}:{minute:02} UTC")
 }

@@ -2,6 +2,7 @@
 import threading
 
 results = []
+skipped = []
 lock = threading.Lock()
 
 
@@ -13,6 +14,13 @@ def check(name, good, details=""):
     return bool(good)
 
 
+def skip(name, why):
+    """What could not be looked at on this machine."""
+    with lock:
+        skipped.append(name)
+        print("skip %s: %s" % (name, why), flush=True)
+
+
 def note(text):
     """A figure or a remark that decides nothing."""
     with lock:
@@ -21,5 +29,6 @@ def note(text):
 
 def finish():
     """The closing line; the exit code."""
-    print("%d passed, %d failed" % (results.count(True), len(results) - results.count(True)))
+    print("%d passed, %d failed, %d skipped"
+          % (results.count(True), len(results) - results.count(True), len(skipped)))
     return 0 if results and all(results) else 1

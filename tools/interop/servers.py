@@ -30,7 +30,7 @@ JARS = ("zookeeper", "zookeeper-jute", "slf4j-api", "slf4j-simple", "netty-all",
 PYSPARK = "4.3.0"
 PYSPARK_JARS = ("zookeeper-", "slf4j-api-", "log4j-api-", "log4j-core-", "log4j-slf4j2-", "netty-", "snappy-java-",
                 "metrics-core-", "commons-cli-", "audience-annotations-", "commons-io-", "jackson-core-",
-                "jackson-databind-", "jackson-annotations-")
+                "jackson-databind-", "jackson-annotations-", "curator-", "guava-", "failureaccess-")
 KINDS = ("ringkeeper", "zk38", "zk395")
 # Two cores run three of these: compile less, collect on one thread.
 JAVA = ("java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData",
@@ -56,15 +56,15 @@ def classpath():
 
 
 def newer_classpath():
-    """The class path of ZooKeeper 3.9.5. The first use downloads pyspark from PyPI and keeps these jars only, in
+    """The class path of ZooKeeper 3.9.5 and Apache Curator. The first use downloads pyspark from PyPI and keeps these jars only, in
     ZOOKEEPER_JARS or a folder of the user's cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = os.environ.get("ZOOKEEPER_JARS") or os.path.join(cache, "ringkeeper-interop", "zookeeper-3.9.5")
-    if not glob.glob(os.path.join(folder, "zookeeper-3.9.5.jar")):
+    if not glob.glob(os.path.join(folder, "curator-recipes-*.jar")):
         os.makedirs(os.path.dirname(folder), exist_ok=True)
         with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as work:
             subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-                            "--no-deps", "--no-build-isolation", "--no-binary", "pyspark", "--dest", work,
+                            "--no-deps", "--no-binary", "pyspark", "--dest", work,
                             "pyspark==" + PYSPARK], check=True, timeout=900)
             jars = os.path.join(work, "jars")
             os.mkdir(jars)

@@ -14,8 +14,6 @@ pub(super) enum Fate {
     Only(&'static [&'static str], &'static str),
 }
 
-const OFF: &[&str] = &["false", "no", ""];
-
 use Fate::{Inside, Missing, Only};
 
 const TLS: Fate = Missing("TLS listener not available yet: not listening");
@@ -49,12 +47,8 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("controllerPort", Inside("belongs to ZooKeeper's own tests")),
     ("datadir.autocreate", Inside("data directories are created when missing")),
     ("digest.enabled", Inside("the state digest is always kept")),
-    ("DigestAuthenticationProvider.digestAlg", Only(&["SHA1", "SHA-1"], "only SHA1 is known")),
-    ("emulate353TTLNodes", Only(OFF, "the old layout of TTL owners is not known")),
+    ("emulate353TTLNodes", Missing("owners of TTL nodes made by ZooKeeper 3.5.3 are not known")),
     ("enableEagerACLCheck", Inside("requests are judged once, in order")),
-    ("enforce.auth.enabled", Only(OFF, "clients cannot be required to authenticate yet")),
-    ("enforce.auth.schemes", Missing("clients cannot be required to authenticate yet")),
-    ("ensembleAuthName", Missing("the ensemble scheme is not available yet")),
     ("fastleader.", PEERS),
     ("fips-mode", Inside("concerns Java's cryptography")),
     ("flushDelay", GROUPING),
@@ -104,7 +98,6 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("security.auth_to_local", KERBEROS),
     ("serializeLastProcessedZxid.enabled", Inside("snapshots are exact at their zxid")),
     ("serverCnxnFactory", Inside("there is one network layer")),
-    ("sessionRequireClientSASLAuth", Only(OFF, "clients cannot be required to use SASL yet")),
     ("skipLearnerRequestToNextProcessor", PEERS),
     ("snapshot.compression.method", Inside("snapshots are mapped as they are")),
     ("snapshot.trust.empty", Inside("checksums tell an empty database from a lost one")),

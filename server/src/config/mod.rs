@@ -4,12 +4,14 @@
 //! server does with it. Every key of ZooKeeper's is acted on, or accepted with a reason that is
 //! logged, or refused; unknown keys warn, as in ZooKeeper.
 
+mod authentication;
 mod ensemble;
 mod keys;
 mod properties;
 mod resolved;
 mod typed;
 
+pub use authentication::AuthKeys;
 pub use ensemble::{Beside, EnsembleKeys, PeerListen, ServerLine, data_dir};
 pub use properties::{Property, parse};
 pub use resolved::{CommandLine, Host, LogBackend, Resolved, resolve};

@@ -12,6 +12,7 @@ use replication::{PeerAddress, ReplicaConfig};
 use super::ensemble::{self, Beside, Finder, PeerListen, Place};
 use super::typed::{Notice, Problems, ZooCfg};
 use crate::limits::{LOG_WRITES_MAX, SESSIONS_MAX};
+use crate::shard::auth::digest::Algorithm;
 
 /// What `srvr` and `envi` say. Clients and tools take the first x.y.z for the version of
 /// ZooKeeper's protocol, and parse a date behind it.
@@ -137,6 +138,14 @@ pub struct Resolved {
     pub frame_bytes_max: usize,
     /// Four-letter words that may be used; None: all.
     pub words: Option<Vec<[u8; 4]>>,
+    /// Clients may use this server while it leads.
+    pub leader_serves: bool,
+    /// How credentials of scheme `digest` are hashed.
+    pub digest_algorithm: Algorithm,
+    /// Schemes of which every session must have an identity; none: nobody must.
+    pub required_schemes: Vec<String>,
+    /// Scheme `ensemble` exists, and these are the names it takes; no names: every one.
+    pub ensemble_names: Option<Vec<String>>,
     /// Digest id that is also super.
     pub super_digest: Option<Vec<u8>>,
     /// Unanswered requests of the whole server beyond which connections that have one are not read
@@ -286,6 +295,7 @@ impl Resolver<'_> {
         let (host, port) = self.client_address(client);
         let (zookeeper_passwords, session_key_file) =
             ensemble::passwords(cfg, ensemble.is_some(), &mut self.notices);
+        let settings = self.settings(server);
         Resolved {
             host,
             port,
@@ -300,7 +310,15 @@ impl Resolver<'_> {
             pin: cfg.pin,
             backend: self.backend(),
             log: self.log(frame),
-            settings: self.settings(server),
+            required_schemes: cfg
+                .auth
+                .required(|scheme| exists(&settings, scheme), &mut self.problems),
+            ensemble_names: cfg
+                .has_provider("EnsembleAuthenticationProvider")
+                .then(|| cfg.auth.ensemble_names()),
+            digest_algorithm: cfg.auth.algorithm(&mut self.problems),
+            leader_serves: cfg.leader_serves.unwrap_or(true),
+            settings,
             tick_ms: tick_ms as u64,
             session_timeout_ms_min: least,
             session_timeout_ms_max: greatest,
@@ -505,7 +523,9 @@ impl Resolver<'_> {
                                 authenticate with it yet";
                     self.notice(true, text);
                 }
-                "DigestAuthenticationProvider" | "IPAuthenticationProvider" => {}
+                "DigestAuthenticationProvider"
+                | "IPAuthenticationProvider"
+                | "EnsembleAuthenticationProvider" => {}
                 _ => self.notice(true, format!("authProvider: {class} is not known")),
             }
         }
@@ -547,6 +567,17 @@ impl Resolver<'_> {
             self.notice(true, text);
         }
         kept.max(SNAPSHOTS_KEPT_MIN) as usize
+    }
+}
+
+/// True if a connection can have identities of this scheme.
+fn exists(settings: &Settings, scheme: &str) -> bool {
+    match scheme {
+        "ip" => true,
+        "digest" => settings.digest_scheme,
+        "sasl" => settings.sasl_scheme,
+        "x509" => settings.x509_scheme,
+        _ => false,
     }
 }
 

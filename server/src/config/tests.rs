@@ -39,7 +39,7 @@ fn defaults_are_zookeepers_where_it_has_some() {
     let (version, date) = resolved.version_text.split_once(", built on ").expect("both");
     assert!(version.starts_with("3.9.5-ringkeeper-"));
     let digits = date.replace(|c: char| c.is_ascii_digit(), "0");
-    assert_eq!(digits, "0000-00-00 00:00 UTC", "{date}");
+    assert_eq!(digits, "00/00/0000 00:00 UTC", "{date}");
 }
 
 /// Without a file: for oneself, on this machine.
@@ -152,9 +152,9 @@ fn refusals_name_the_key() {
         ("metricsProvider.className=com.example.Mine", "unknown"),
         ("extendedTypesEnabled=true\nserver.255=h:1:2", "254"),
         ("sessionRequireClientSASLAuth=true", "sessionRequireClientSASLAuth"),
-        ("zookeeper.enforce.auth.enabled=true", "enforce.auth.enabled"),
-        ("DigestAuthenticationProvider.digestAlg=SHA-256", "digestAlg"),
-        ("emulate353TTLNodes=true", "emulate353TTLNodes"),
+        ("zookeeper.enforce.auth.enabled=true", "needs enforce.auth.schemes"),
+        ("enforce.auth.enabled=true\nenforce.auth.schemes=digest,sasl", "the scheme sasl"),
+        ("DigestAuthenticationProvider.digestAlg=MD4", "digestAlg"),
         ("ringkeeper.shards=0", "ringkeeper.shards"),
         ("globalOutstandingLimit=0", "globalOutstandingLimit=0"),
         ("ringkeeper.logBackend=tape", "one of ring"),
@@ -179,6 +179,7 @@ fn the_rest_is_accepted_with_a_reason() {
         ("autopurge.purgeInterval=1", false, "removed"),
         ("commitProcessor.numWorkerThreads=4", false, "executor"),
         ("audit.enable=true", true, "audit"),
+        ("emulate353TTLNodes=true", true, "3.5.3"),
         ("nonsense=1", true, "unknown key on line 3"),
         ("jute.maxbuffer=4096", false, "obeyed"),
         ("clientPort=2182", true, "overruled"),
@@ -190,6 +191,22 @@ fn the_rest_is_accepted_with_a_reason() {
     }
     let (_, notices) = load(BASE).expect("accepted");
     assert_eq!(notices, [], "nothing to say about a plain file");
+}
+
+#[test]
+fn clients_can_be_required_to_authenticate() {
+    assert!(with("enforce.auth.schemes=digest").required_schemes.is_empty(), "not enabled");
+    let digest = "zookeeper.enforce.auth.enabled=true\nenforce.auth.schemes=digest, ip";
+    assert_eq!(with(digest).required_schemes, ["digest", "ip"]);
+    let sasl = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n\
+        sessionRequireClientSASLAuth=true\nenforce.auth.enabled=true\nenforce.auth.schemes=ip";
+    assert_eq!(with(sasl).required_schemes, ["sasl"], "it goes before the other");
+    let ensemble = "authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider\n\
+        ensembleAuthName=one, uno";
+    assert_eq!(with(ensemble).ensemble_names, Some(vec!["one".to_owned(), "uno".to_owned()]));
+    assert_eq!(with("ensembleAuthName=one").ensemble_names, None, "it needs its provider");
+    let algorithm = with("DigestAuthenticationProvider.digestAlg=SHA-256").digest_algorithm;
+    assert_eq!(algorithm, crate::shard::auth::digest::Algorithm::Sha256);
 }
 
 /// kazoo's suite writes a file like this one for a single server.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::authentication::AuthKeys;
 use super::ensemble::EnsembleKeys;
 use super::keys::{Fate, fate};
 use super::properties::Property;
@@ -61,6 +62,10 @@ pub struct ZooCfg {
     pub super_digest: Option<String>,
     /// `DigestAuthenticationProvider.enabled`
     pub digest_enabled: Option<bool>,
+    /// What clients must prove.
+    pub auth: AuthKeys,
+    /// `leaderServes`
+    pub leader_serves: Option<bool>,
     /// `extendedTypesEnabled`
     pub extended_types: Option<bool>,
     /// `enforceQuota`
@@ -229,6 +234,8 @@ impl ZooCfg {
             whitelist: reader.text("4lw.commands.whitelist"),
             super_digest: reader.text("DigestAuthenticationProvider.superDigest"),
             digest_enabled: reader.lenient_bool("DigestAuthenticationProvider.enabled"),
+            auth: AuthKeys::take(&mut reader),
+            leader_serves: reader.text("leaderServes").map(|text| text != "no"),
             extended_types: reader.lenient_bool("extendedTypesEnabled"),
             enforce_quota: reader.lenient_bool("enforceQuota"),
             skip_acl: reader.text("skipACL").map(|text| text == "yes"),
@@ -271,6 +278,11 @@ impl ZooCfg {
             }
         }
         if reader.problems.0.is_empty() { Ok((cfg, reader.notices)) } else { Err(reader.problems) }
+    }
+
+    /// True if an `authProvider.*` names this class of ZooKeeper's.
+    pub(super) fn has_provider(&self, class: &str) -> bool {
+        self.auth_providers.iter().any(|name| name.rsplit('.').next() == Some(class))
     }
 
     /// Reads the properties of the file that `dynamicConfigFile` names.
@@ -319,9 +331,6 @@ fn checked_only(reader: &mut Reader) {
     if reader.number("connectToLearnerMasterLimit").is_some_and(|ticks| ticks > 0) {
         let text = "connectToLearnerMasterLimit: no effect, initLimit is the limit";
         reader.notice(false, text);
-    }
-    if reader.text("leaderServes").is_some_and(|text| text == "no") {
-        reader.notice(true, "leaderServes=no: not obeyed, the leader serves clients too");
     }
     if reader.text("forceSync").is_some_and(|text| text == "no") {
         let text = "forceSync=no: not obeyed, a write is answered only when it is durable";

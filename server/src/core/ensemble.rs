@@ -165,7 +165,11 @@ impl Core {
 
     /// A position whose state is older than the epoch's start counts as that: it has it.
     pub(super) fn tell_serving(&mut self, out: &mut CoreOutputs) {
-        let service = if self.pipeline.is_serving() {
+        let aloof =
+            matches!(self.pipeline.role(), RoleKind::Leading(_)) && !self.config.leader_serves;
+        let service = if aloof {
+            Service::Nobody
+        } else if self.pipeline.is_serving() {
             Service::Everybody
         } else if self.readers.are_served() {
             Service::Readers

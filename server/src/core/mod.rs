@@ -66,6 +66,8 @@ pub struct CoreConfig {
     pub ensemble: Option<ReplicaConfig>,
     /// Without a quorum, let clients read that asked for no more (`readonlymode.enabled`).
     pub read_only_mode: bool,
+    /// Clients may use this server while it leads (`leaderServes`).
+    pub leader_serves: bool,
     /// Shards of this server.
     pub shards: u16,
     /// Base unit of time, ms.

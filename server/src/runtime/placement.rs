@@ -364,6 +364,7 @@ fn core_config(
         settings: config.settings.clone(),
         session_secret,
         read_only_mode: config.read_only_mode,
+        leader_serves: config.leader_serves,
         zookeeper_passwords: config.zookeeper_passwords,
         disk_hang_ms: config.disk_hang_ms,
         container_check_ms: config.container_check_ms,
@@ -387,6 +388,9 @@ fn shard_config(config: &Resolved, shard: ShardId, shards: usize, envi_text: &st
         words: config.words.clone(),
         super_digest: config.super_digest.clone(),
         digest_scheme: config.settings.digest_scheme,
+        digest_algorithm: config.digest_algorithm,
+        ensemble_names: config.ensemble_names.clone(),
+        required_schemes: config.required_schemes.clone(),
         sasl_expected: config.settings.sasl_scheme,
         skip_acl: config.settings.skip_acl,
         // Each shard counts its own: a count that all share would cost every request a contended

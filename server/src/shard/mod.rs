@@ -60,6 +60,13 @@ pub struct ShardConfig {
     pub super_digest: Option<Vec<u8>>,
     /// Scheme `digest` exists.
     pub digest_scheme: bool,
+    /// How its credentials are hashed.
+    pub digest_algorithm: auth::digest::Algorithm,
+    /// Scheme `ensemble` exists, and these are the names it takes; no names: every one.
+    pub ensemble_names: Option<Vec<String>>,
+    /// A session must have an identity of one of these schemes before it may ask for anything
+    /// but authentication (`enforce.auth.schemes`); empty: nobody must.
+    pub required_schemes: Vec<String>,
     /// The operator registered a SASL provider. No mechanism is built yet, so an exchange fails
     /// instead of ending with the empty token of a server without SASL, which some clients take
     /// for a step and answer for ever.

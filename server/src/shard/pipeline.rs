@@ -22,6 +22,7 @@ use protocol::request::{Class, RequestHeader, classify};
 use protocol::{MultiReply, Request, reply};
 use tracing::{debug, warn};
 
+use super::auth::AuthFault;
 use super::connection::Phase;
 use super::reads::Reading;
 use super::{Position, Shard, ShardOutputs, auth};
@@ -75,6 +76,8 @@ enum Ready {
     AuthFailed,
     NoSasl,
     SaslFailed,
+    /// No identity of a scheme that is required.
+    MustAuthenticate,
     Malformed,
     UnknownOperation,
     /// A write while there is no quorum.
@@ -251,11 +254,17 @@ impl Shard {
         conn.stats.received += 1;
         conn.stats.last_op = header.opcode;
         conn.stats.last_xid = Some(header.xid);
+        let admitted = class == Class::Immediate || auth::suffices(&self.config, &conn.identities);
         self.stats.received += 1;
         if conn.listed {
             conn.heard = now.mono;
         } else {
             self.touch(now, slot);
+        }
+        if !admitted {
+            self.in_turn(now, slot, header, Ready::MustAuthenticate, out);
+            self.stop_listening(slot);
+            return true;
         }
         match class {
             Class::Read => self.on_read(now, slot, header, body, out),
@@ -373,6 +382,10 @@ impl Shard {
                     Err(fault) => {
                         warn!(peer = %conn.peer, "{fault}");
                         self.stats.auth_failed += 1;
+                        if fault == AuthFault::OtherEnsemble {
+                            // As ZooKeeper does it: the client is to look for another server.
+                            return self.close(slot, "the client means another ensemble", out);
+                        }
                         Ready::AuthFailed
                     }
                 }
@@ -606,6 +619,11 @@ impl Ready {
             Ready::SaslFailed => {
                 reply::sasl(out, xid, Some(ErrorCode::AuthFailed), None);
                 return (Zxid::ZERO, After::Close("no SASL mechanism is available"));
+            }
+            Ready::MustAuthenticate => {
+                let code = ErrorCode::SessionClosedRequireSaslAuth;
+                reply::error(out, xid, Zxid::ZERO, code);
+                return (Zxid::ZERO, After::Close("not authenticated as is required"));
             }
             Ready::Malformed => reply::error(out, xid, zxid, ErrorCode::MarshallingError),
             Ready::UnknownOperation => {

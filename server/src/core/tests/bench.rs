@@ -23,6 +23,7 @@ pub(super) fn config() -> CoreConfig {
         server: ServerId(1),
         ensemble: None,
         read_only_mode: false,
+        leader_serves: true,
         shards: 2,
         tick_ms: 2000,
         session_timeout_ms_min: 4000,

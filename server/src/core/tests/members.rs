@@ -4,15 +4,19 @@ use model::{CreateMode, Zxid};
 use replication::{Membership, ReplicaConfig, RoleKind};
 
 use super::bench::{Bench, config, conn, create};
-use crate::core::CoreConfig;
-use crate::link::{Query, ToCore, ToShard};
+use crate::core::{CoreConfig, CoreOutputs};
+use crate::link::{Query, Service, ToCore, ToShard};
 
-/// The only voter: it leads.
-fn leader() -> Bench {
+/// The only voter, which therefore leads.
+fn voter(leader_serves: bool) -> Bench {
     let members =
         Membership::parse("server.1=a:1:2\nserver.2=b:1:2:observer").expect("two servers");
     let ensemble = Some(ReplicaConfig::new(model::ServerId(1), members));
-    let mut bench = Bench::with(CoreConfig { ensemble, ..config() }, 64);
+    Bench::with(CoreConfig { ensemble, leader_serves, ..config() }, 64)
+}
+
+fn leader() -> Bench {
+    let mut bench = voter(true);
     bench.pass(300, &[]);
     bench.settle();
     bench.told();
@@ -36,6 +40,23 @@ fn ask(bench: &mut Bench, word: [u8; 4]) -> String {
 fn holds(text: &str, lines: &[&str]) {
     for line in lines {
         assert!(text.contains(&format!("zk_{line}\n")), "{line:?} is missing from {text}");
+    }
+}
+
+/// `leaderServes=no`: its clients are to go to the others.
+#[test]
+fn a_leader_may_keep_to_itself() {
+    for (leader_serves, expect) in [(true, Service::Everybody), (false, Service::Nobody)] {
+        let mut bench = voter(leader_serves);
+        bench.pass(300, &[]);
+        bench.settle();
+        assert!(matches!(bench.core.pipeline.role(), RoleKind::Leading(_)));
+        let mut out = CoreOutputs::default();
+        bench.core.tell_serving(&mut out);
+        let [(_, ToShard::Serving { service, .. }), ..] = out.to_shards[..] else {
+            panic!("{:?}", out.to_shards)
+        };
+        assert_eq!(service, expect, "leaderServes={leader_serves}");
     }
 }
 

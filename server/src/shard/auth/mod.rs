@@ -21,6 +21,8 @@ pub enum AuthFault {
     UnknownScheme,
     /// The scheme needs a credential.
     NoCredential,
+    /// The client means another ensemble.
+    OtherEnsemble,
     /// The connection has as many identities as it may.
     TooMany,
 }
@@ -30,6 +32,7 @@ impl std::fmt::Display for AuthFault {
         match self {
             AuthFault::UnknownScheme => f.write_str("unknown authentication scheme"),
             AuthFault::NoCredential => f.write_str("authentication without a credential"),
+            AuthFault::OtherEnsemble => f.write_str("the client means another ensemble"),
             AuthFault::TooMany => f.write_str("too many identities on one connection"),
         }
     }
@@ -51,10 +54,29 @@ pub fn prove(
         Some(b"ip") => Ok(vec![ip::identity(peer)]),
         Some(b"digest") if config.digest_scheme => {
             let credential = credential.ok_or(AuthFault::NoCredential)?;
-            Ok(digest::identities(credential, config.super_digest.as_deref()))
+            let super_digest = config.super_digest.as_deref();
+            Ok(digest::identities(config.digest_algorithm, credential, super_digest))
         }
+        // Proves nothing: it keeps clients from an ensemble that they do not mean.
+        Some(b"ensemble") => match &config.ensemble_names {
+            None => Err(AuthFault::UnknownScheme),
+            Some(names) => {
+                let said = credential.unwrap_or_default();
+                let open = said.is_empty() || names.is_empty();
+                let meant = open || names.iter().any(|name| name.as_bytes() == said);
+                if meant { Ok(Vec::new()) } else { Err(AuthFault::OtherEnsemble) }
+            }
+        },
         _ => Err(AuthFault::UnknownScheme),
     }
+}
+
+/// True if a connection with these identities may use the server: no scheme is required, or it
+/// has an identity of one that is.
+pub fn suffices(config: &ShardConfig, identities: &[AuthId]) -> bool {
+    let required = &config.required_schemes;
+    required.is_empty()
+        || identities.iter().any(|id| required.iter().any(|scheme| id.scheme == scheme.as_bytes()))
 }
 
 /// Adds identities; they are a set, of bounded size.

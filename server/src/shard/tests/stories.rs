@@ -87,7 +87,7 @@ fn an_event_comes_before_the_reply_that_shows_its_change() {
 fn auth_takes_effect_behind_earlier_requests() {
     let mut world = World::new();
     let (owner, conn) = (world.client(), world.client());
-    let id = auth::digest::id(b"u:p");
+    let id = auth::digest::id(auth::digest::Algorithm::Sha1, b"u:p");
     let mine = Acl { perms: Perms::ALL, scheme: Some(b"digest"), id: Some(&id) };
     let list = encode_list([mine].into_iter());
     world.write(owner, 1, &create_with("/mine", &list));
@@ -121,6 +121,56 @@ fn a_failed_proof_is_answered_in_turn_and_closes() {
     assert_eq!(world.story(conn), ["r1@2", "r-4@0!-115"]);
     assert!(world.socket(conn).closed);
     assert!(matches!(&world.mail[..], [ToCore::Detached { .. }]), "the session lives on");
+}
+
+/// `enforce.auth.schemes` and `sessionRequireClientSASLAuth` (`client-protocol` 5.8).
+#[test]
+fn who_must_authenticate_gets_nothing_before() {
+    let mut world = World::with(ShardConfig {
+        required_schemes: vec!["sasl".to_owned(), "digest".to_owned()],
+        ..config()
+    });
+    let proof = Request::Auth { kind: 0, scheme: Some(b"digest"), auth: Some(b"u:p") };
+    let (late, never) = (world.client(), world.client());
+    let mut bytes = asked(-4, &proof);
+    bytes.extend(asked(1, &get("/", false)));
+    world.bytes(late, &bytes);
+    assert_eq!(world.story(late), ["r-4@0", "r1@2"]);
+    world.mail.clear();
+    let mut bytes = written(1, &create("/a"));
+    bytes.extend(asked(-4, &proof));
+    world.bytes(never, &bytes);
+    assert_eq!(world.story(never), ["r1@0!-124"], "and nothing is read behind it");
+    assert!(world.socket(never).closed);
+    assert!(matches!(&world.mail[..], [ToCore::Detached { .. }]), "{:?}", world.mail);
+    // Not even a ping.
+    let pinging = world.client();
+    world.ask(pinging, -2, &Request::Ping);
+    assert_eq!(world.story(pinging), ["r-2@0!-124"]);
+    assert!(world.socket(pinging).closed);
+}
+
+/// Scheme `ensemble` (`ensembleAuthName`).
+#[test]
+fn a_client_that_means_another_ensemble_is_turned_away() {
+    let names = Some(vec!["one".to_owned(), "uno".to_owned()]);
+    let proof = |auth| Request::Auth { kind: 0, scheme: Some(b"ensemble"), auth };
+    let mut world = World::with(ShardConfig { ensemble_names: names, ..config() });
+    for (auth, expect) in [
+        (Some(&b"uno"[..]), &["r-4@0"][..]),
+        (Some(b""), &["r-4@0"]),
+        (None, &["r-4@0"]),
+        (Some(b"two"), &[]),
+    ] {
+        let conn = world.client();
+        world.ask(conn, -4, &proof(auth));
+        assert_eq!(world.story(conn), expect, "{auth:?}");
+        assert_eq!(world.socket(conn).closed, auth == Some(b"two"));
+    }
+    let mut world = World::new();
+    let conn = world.client();
+    world.ask(conn, -4, &proof(Some(b"uno")));
+    assert_eq!(world.story(conn), ["r-4@0!-115"], "there is no such scheme");
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn a_multi_tells_each_part() {
 fn access_lists_guard_events() {
     let mut world = World::new();
     let (conn, owner) = (world.client(), world.client());
-    let id = auth::digest::id(b"u:p");
+    let id = auth::digest::id(auth::digest::Algorithm::Sha1, b"u:p");
     let mine = Acl { perms: Perms::ALL, scheme: Some(b"digest"), id: Some(&id) };
     let list = encode_list([mine].into_iter());
     let proof = Request::Auth { kind: 0, scheme: Some(b"digest"), auth: Some(b"u:p") };
