@@ -9,6 +9,9 @@ use std::fmt;
 /// Direct I/O works in multiples of this many bytes, in memory and on disk.
 pub const ALIGN: usize = 4096;
 
+/// Pieces of evidence that are kept ([`DiskOp::KeepEvidence`]).
+pub const EVIDENCE_KEPT: usize = 4;
+
 /// Identifies an operation to its issuer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct DiskToken(pub u64);
@@ -164,6 +167,21 @@ pub enum DiskOp {
         /// New content.
         data: Vec<u8>,
     },
+    /// Keep what was found when this server's state turned out to differ from its leader's:
+    /// `evidence.<zxid as 16 hex digits>.txt` and, if there is a state, `evidence.<zxid>.snapshot`
+    /// of it, beside the snapshots; each under a temporary name, synced, renamed, directory
+    /// synced, the text last. Then the oldest beyond [`EVIDENCE_KEPT`] go. A failure loses the
+    /// evidence and nothing else.
+    KeepEvidence {
+        /// Answered in [`DiskDone::token`].
+        token: DiskToken,
+        /// Where the states differ.
+        zxid: model::Zxid,
+        /// What was found.
+        text: String,
+        /// The state that differs.
+        state: Option<crate::Version>,
+    },
     /// Ask how much space the log's and the snapshots' volumes have left.
     MeasureSpace {
         /// Answered in [`DiskDone::token`].
@@ -203,8 +221,8 @@ pub enum DiskFact {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiskFault {
     /// The device or file system is full. Only [`DiskOp::PrepareSegment`],
-    /// [`DiskOp::WriteSnapshot`] and [`DiskOp::ReplaceFile`] may end this way without the node
-    /// having to halt.
+    /// [`DiskOp::WriteSnapshot`], [`DiskOp::ReplaceFile`] and [`DiskOp::KeepEvidence`] may end this
+    /// way without the node having to halt.
     pub out_of_space: bool,
     /// What was attempted, on which file, and the system's words.
     pub cause: String,

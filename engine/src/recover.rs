@@ -110,6 +110,21 @@ pub struct Report {
     pub unusable_incoming: Vec<Zxid>,
     /// Damage that was met and stepped around, in words; logged as warnings.
     pub warnings: Vec<String>,
+    /// The first of the replayed transactions after which the state was another one than the log
+    /// says, and stayed so until the end. A state received from ZooKeeper may be ahead of its
+    /// position (`zab-wire` 4.4), and becomes exact with the entries that follow.
+    pub differs: Option<Difference>,
+}
+
+/// A state that is not what the log says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// After this transaction.
+    pub zxid: Zxid,
+    /// Digest computed.
+    pub have: u64,
+    /// Digest recorded.
+    pub want: u64,
 }
 
 /// Why the files cannot be trusted.
@@ -164,7 +179,20 @@ pub enum RecoverError {
     UnknownFormat(String),
 }
 
-/// Recovers a node from its files. An empty image is a fresh database.
+impl Recovered {
+    /// For a server on its own: a state that differs from what its log says is an error. A member
+    /// of an ensemble has others to ask for the right one.
+    pub fn agreeing(self) -> Result<Recovered, RecoverError> {
+        match self.report.differs {
+            Some(Difference { zxid, have, want }) => {
+                Err(RecoverError::DigestMismatch { zxid, have, want })
+            }
+            None => Ok(self),
+        }
+    }
+}
+
+/// Recovers a node from its files. An empty image is a fresh database. See [`Report::differs`].
 pub fn recover(
     image: &DiskImage,
     settings: Settings,
@@ -225,8 +253,12 @@ pub fn recover(
             draft.apply(&header, &txn, &mut effects);
             effects.clear();
             let have = draft.tables().digest;
-            if let Some(want) = digest.map(|digest| digest.0).filter(|want| *want != have) {
-                return Err(RecoverError::DigestMismatch { zxid, have, want });
+            match digest.map(|digest| digest.0) {
+                Some(want) if want == have => report.differs = None,
+                Some(want) => {
+                    report.differs.get_or_insert(Difference { zxid, have, want });
+                }
+                None => {}
             }
             report.replayed += 1;
             bytes += entry.len() as u64;

@@ -426,6 +426,8 @@ fn a_captured_chain_is_replayed_over_a_received_state() {
     }
     let last = Zxid(0x1_0000_0016);
     assert_eq!(intake.recorded_digest(), Some((last, 11_894_613_560)));
+    assert_eq!(intake.digest_at(last), Some(11_894_613_560));
+    assert_eq!(intake.digest_at(last.next()), None, "nothing is known of later states");
     let draft = intake.into_draft(last);
     assert_eq!((draft.tables().zxid, draft.tables().digest), (last, 11_894_613_560));
 }

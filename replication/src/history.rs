@@ -145,6 +145,23 @@ impl History {
             .take_while(move |(zxid, _)| *zxid <= upto)
     }
 
+    /// Digest of the tree after the entry `at`, if entries in memory tell: an entry carries the
+    /// one after it, unless it changes nothing.
+    pub fn digest_at(&self, at: Zxid) -> Option<u64> {
+        let upto = self.batches.partition_point(|batch| batch.first() <= at);
+        for batch in self.batches.range(..upto).rev() {
+            let entries: Vec<_> = batch.entries().take_while(|(zxid, _)| *zxid <= at).collect();
+            for (_, entry) in entries.into_iter().rev() {
+                match model::txn::decode_entry(entry) {
+                    Ok((_, _, Some(digest))) => return Some(digest.0),
+                    Ok((_, model::Txn::Error { .. }, None)) => {}
+                    Ok(_) | Err(_) => return None,
+                }
+            }
+        }
+        None
+    }
+
     /// True if every entry after `after` is in memory.
     pub fn reaches_back_to(&self, after: Zxid) -> bool {
         after >= self.base

@@ -79,6 +79,15 @@ pub enum Output {
         /// zxid it gets.
         at: Zxid,
     },
+    /// Learner, before it serves: the state after the entry `at` is exact (a received one may have
+    /// been ahead of its position until then), and the entries up to it are all ordered by now or
+    /// will be next. Compare; if it differs, report `Input::Distrust`.
+    Exact {
+        /// The last committed entry of the leader's history.
+        at: Zxid,
+        /// Digest of the leader's tree after it, if the leader says.
+        digest: Option<u64>,
+    },
     /// The transfer broke off: drop the received state, the own one stays.
     SnapshotAbandoned,
     /// Open or close the quorum port.

@@ -205,6 +205,7 @@ fn short(output: &Output) -> Vec<String> {
         Output::SnapshotPiece(piece) => format!("piece {}", piece.len()),
         Output::SnapshotEnd => "end".into(),
         Output::SnapshotReplay(batch) => format!("replay {:?}", batch.first()),
+        Output::Exact { at, .. } => format!("exact {at:?}"),
         Output::SnapshotAbandoned => "abandon".into(),
         Output::Listen { open } => format!("listen {open}"),
         Output::Dial { peer, port, .. } => format!("dial {} {port:?}", peer.0),
@@ -251,6 +252,8 @@ fn packets(bytes: &[u8]) -> Vec<String> {
     }
     told
 }
+
+const ROLE: &str = "role Following(ServerId(3), Epoch(2))";
 
 const PING: Packet<'_> = Packet::Ping { zxid: Zxid(0x2_0000_0000), touches: None };
 
@@ -299,6 +302,7 @@ fn follower_acknowledges_history_only_when_it_is_durable() {
         [
             "Ack 2:0",
             "commit 1:4",
+            "exact 2:1",
             "append 2:1..2:2",
             "role Following(ServerId(3), Epoch(2))",
             "collect touches",
@@ -342,7 +346,7 @@ fn snapshot_is_installed_with_what_followed_it() {
     assert_eq!(said, ["save epochs 2 2"]);
     assert_eq!(bench.give(Input::EpochsSaved(epochs(2, 2))), ["Ack 2:0"]);
     let said = bench.packets(link, &[Packet::UpToDate]);
-    assert_eq!(said, ["Ack 2:0", "commit 1:a", "role Following(ServerId(3), Epoch(2))"]);
+    assert_eq!(said, ["Ack 2:0", "commit 1:a", "exact 1:a", ROLE]);
 }
 
 /// A transfer that breaks off leaves the own history as it was (F-04).

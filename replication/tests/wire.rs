@@ -161,6 +161,11 @@ fn captured_packets() {
         (Packet::Ack { zxid: zxid(1, 0) }, "00000003 0000000100000000 FFFFFFFF FFFFFFFF"),
         (Packet::UpToDate, "0000000C FFFFFFFFFFFFFFFF FFFFFFFF FFFFFFFF"),
         (
+            Packet::UpToDateAt { at: zxid(2, 3), digest: 0x51C6_D660 },
+            "0000000C FFFFFFFFFFFFFFFF 00000014 0000000200000003 00000002 0000000051C6D660 \
+             FFFFFFFF",
+        ),
+        (
             Packet::Ping { zxid: zxid(1, 0), touches: None },
             "00000005 0000000100000000 FFFFFFFF FFFFFFFF",
         ),

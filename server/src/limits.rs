@@ -40,6 +40,10 @@ pub const PEER_QUEUE_BYTES_MAX: usize = 256 << 20;
 /// Batches of a leader that wait on a learner to be committed and published; beyond it the learner
 /// synchronizes anew.
 pub const LEARNER_BATCHES_MAX: usize = 1 << 16;
+/// Bytes of data of a state that is kept when it turns out to differ from the leader's.
+pub const EVIDENCE_STATE_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of a transaction that are kept with it.
+pub const EVIDENCE_ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Bytes read from one fellow server in one turn.
 pub const PEER_READ_BYTES_PER_TURN: usize = 256 * 1024;
 /// Connections to the ports for fellow servers on which nothing was answered yet; beyond it the

@@ -238,8 +238,20 @@ class Member:
             self.process.wait(15)
 
     def pause(self):
+        """A signal is only sent by this: the threads stop one by one, each when it is its turn on a processor."""
         self.process.send_signal(signal.SIGSTOP)
         self.paused = True
+        deadline = time.monotonic() + 10
+        while not self._stopped():
+            assert time.monotonic() < deadline, "server %d does not stop" % self.sid
+            time.sleep(0.001)
+
+    def _stopped(self):
+        for status in pathlib.Path("/proc/%d/task" % self.process.pid).glob("*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if status.read_text().rpartition(")")[2].split()[0] not in "TtZX":
+                    return False
+        return True
 
     def resume(self):
         if self.paused:

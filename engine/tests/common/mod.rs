@@ -52,6 +52,7 @@ pub fn token(op: &DiskOp) -> DiskToken {
         | DiskOp::AdoptSnapshot { token, .. }
         | DiskOp::RemoveIncoming { token, .. }
         | DiskOp::ReplaceFile { token, .. }
+        | DiskOp::KeepEvidence { token, .. }
         | DiskOp::MeasureSpace { token } => *token,
     }
 }
@@ -109,7 +110,7 @@ impl MemoryDisk {
             DiskOp::ReplaceFile { file, data, .. } => {
                 self.small.insert(file, data);
             }
-            DiskOp::MeasureSpace { .. } => {}
+            DiskOp::KeepEvidence { .. } | DiskOp::MeasureSpace { .. } => {}
         }
     }
 
@@ -146,6 +147,7 @@ impl MemoryDisk {
                 | DiskOp::AdoptSnapshot { .. }
                 | DiskOp::RemoveIncoming { .. }
                 | DiskOp::ReplaceFile { .. }
+                | DiskOp::KeepEvidence { .. }
                 | DiskOp::MeasureSpace { .. } => {
                     if dice.one_in(2) {
                         self.apply(op);

@@ -178,6 +178,7 @@ impl Following {
             | Packet::NewLeader { .. }
             | Packet::FollowerInfo { .. }
             | Packet::UpToDate
+            | Packet::UpToDateAt { .. }
             | Packet::Diff { .. }
             | Packet::Trunc { .. }
             | Packet::Snap { .. }

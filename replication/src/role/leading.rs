@@ -342,6 +342,7 @@ impl Leading {
             | Packet::CommitAndActivate { .. }
             | Packet::NewLeader { .. }
             | Packet::UpToDate
+            | Packet::UpToDateAt { .. }
             | Packet::Diff { .. }
             | Packet::Trunc { .. }
             | Packet::Snap { .. }
@@ -614,7 +615,9 @@ impl Leading {
         let runs = progress.options.has(WireOptions::RUNS);
         let form = if progress.observer { Form::Inform } else { Form::ProposeAndCommit { runs } };
         send_entries(link, body, progress.sent, self.agreed, form, out);
-        send(link, &Packet::UpToDate, out);
+        let digest = body.history.digest_at(self.agreed);
+        let up_to_date = digest.map(|digest| Packet::UpToDateAt { at: self.agreed, digest });
+        send(link, &up_to_date.unwrap_or(Packet::UpToDate), out);
         if !progress.observer {
             send_entries(link, body, self.agreed, self.proposed, Form::Propose, out);
             let first_open = self.agreed.max(epoch_start).next();

@@ -154,6 +154,7 @@ impl Observing {
             | Packet::NewLeader { .. }
             | Packet::FollowerInfo { .. }
             | Packet::UpToDate
+            | Packet::UpToDateAt { .. }
             | Packet::Diff { .. }
             | Packet::Trunc { .. }
             | Packet::Snap { .. }

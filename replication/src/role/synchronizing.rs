@@ -56,6 +56,8 @@ pub(crate) struct Synchronizing {
     pending_bytes: usize,
     /// How many of them are committed; only after NEWLEADER.
     pending_committed: usize,
+    /// What the leader says of its tree: where, and the digest.
+    theirs: Option<(Zxid, u64)>,
     gather: Gather,
 }
 
@@ -111,6 +113,7 @@ impl Synchronizing {
             pending: VecDeque::new(),
             pending_bytes: 0,
             pending_committed: 0,
+            theirs: None,
             gather: Gather::default(),
         });
         role.read(body, now, out)
@@ -346,8 +349,13 @@ impl Synchronizing {
                 self.on_new_leader(body, now, out);
             }
             Packet::UpToDate if self.step != Step::Reading => return Ok(true),
+            Packet::UpToDateAt { at, digest } if self.step != Step::Reading => {
+                self.theirs = Some((at, digest));
+                return Ok(true);
+            }
             Packet::NewLeader { .. }
             | Packet::UpToDate
+            | Packet::UpToDateAt { .. }
             | Packet::Diff { .. }
             | Packet::Trunc { .. }
             | Packet::Snap { .. }
@@ -488,6 +496,8 @@ impl Synchronizing {
         let committed = self.pending.iter().take(self.pending_committed).next_back();
         let agreed = committed.map_or(at, |(zxid, _)| *zxid).max(at);
         body.commit(agreed, out);
+        let digest = self.theirs.filter(|(at, _)| *at == agreed).map(|(_, digest)| digest);
+        out.push(Output::Exact { at: agreed, digest });
         let Synchronizing { leader, link, epoch, options, .. } = *self;
         let packets = std::mem::take(&mut self.packets);
         let found = Found { leader, link, epoch, packets, options };

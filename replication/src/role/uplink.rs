@@ -81,7 +81,7 @@ impl Uplink {
             Packet::Revalidate(RevalidateRecord::Answer { session, valid }) => {
                 out.push(Output::Revalidated { session: *session, valid: *valid });
             }
-            Packet::UpToDate => {}
+            Packet::UpToDate | Packet::UpToDateAt { .. } => {}
             Packet::Revalidate(RevalidateRecord::Question { .. })
             | Packet::Request { .. }
             | Packet::Proposal { .. }

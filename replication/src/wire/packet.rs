@@ -11,6 +11,11 @@ use super::{WireError, int_at};
 /// Identities a REQUEST may carry; ZooKeeper has no bound, clients have a handful.
 pub const IDENTITIES_MAX: usize = 4096;
 
+/// Version of the digest that is computed here.
+const DIGEST_VERSION: i32 = 2;
+/// Bytes of a position and a digest with its version.
+const STATE_BYTES: usize = 20;
+
 /// Bytes before the payload: type, zxid, payload length.
 const HEAD: usize = 16;
 
@@ -84,6 +89,15 @@ pub enum Packet<'a> {
     },
     /// The learner may serve.
     UpToDate,
+    /// The same, with what ZooKeeper neither sends nor looks at: the digest of the leader's tree
+    /// after the last entry sent as committed. Written like the digest section of a snapshot file
+    /// (`zab-wire` 5.4).
+    UpToDateAt {
+        /// Of that entry.
+        at: Zxid,
+        /// Digest, version 2.
+        digest: u64,
+    },
     /// Keep what you have; entries follow.
     Diff {
         /// Informational.
@@ -173,7 +187,7 @@ impl<'a> Packet<'a> {
             9 => Packet::CommitAndActivate { zxid, designated: Reader::new(present?).long()? },
             10 => Packet::NewLeader { zxid, config: data },
             11 => Packet::FollowerInfo { zxid, learner: LearnerCard::decode(present?)? },
-            12 => Packet::UpToDate,
+            12 => up_to_date(data),
             13 => Packet::Diff { zxid },
             14 => Packet::Trunc { zxid },
             15 => Packet::Snap { zxid },
@@ -207,7 +221,7 @@ impl<'a> Packet<'a> {
             Packet::CommitAndActivate { .. } => 9,
             Packet::NewLeader { .. } => 10,
             Packet::FollowerInfo { .. } => 11,
-            Packet::UpToDate => 12,
+            Packet::UpToDate | Packet::UpToDateAt { .. } => 12,
             Packet::Diff { .. } => 13,
             Packet::Trunc { .. } => 14,
             Packet::Snap { .. } => 15,
@@ -220,7 +234,10 @@ impl<'a> Packet<'a> {
 
     fn zxid(&self) -> Zxid {
         match *self {
-            Packet::Request { .. } | Packet::Revalidate(_) | Packet::UpToDate => Zxid(-1),
+            Packet::Request { .. }
+            | Packet::Revalidate(_)
+            | Packet::UpToDate
+            | Packet::UpToDateAt { .. } => Zxid(-1),
             Packet::Sync => Zxid::ZERO,
             Packet::Proposal { zxid, .. }
             | Packet::Ack { zxid }
@@ -278,6 +295,12 @@ impl<'a> Packet<'a> {
                 out.long(*designated);
                 out.raw(entry);
             }
+            Packet::UpToDateAt { at, digest } => {
+                out.count(STATE_BYTES);
+                out.long(at.0);
+                out.int(DIGEST_VERSION);
+                out.long(*digest as i64);
+            }
             Packet::Ack { .. }
             | Packet::Commit { .. }
             | Packet::Sync
@@ -298,6 +321,17 @@ impl<'a> Packet<'a> {
         self.encode(&mut bytes);
         bytes
     }
+}
+
+/// An UPTODATE whose payload is no digest that is understood says nothing more.
+fn up_to_date(data: Option<&[u8]>) -> Packet<'static> {
+    let read = |data: &[u8]| {
+        let mut from = Reader::new(data);
+        let (at, version, digest) = (from.long().ok()?, from.int().ok()?, from.long().ok()?);
+        let fits = version == DIGEST_VERSION && from.is_empty();
+        fits.then_some(Packet::UpToDateAt { at: Zxid(at), digest: digest as u64 })
+    };
+    data.and_then(read).unwrap_or(Packet::UpToDate)
 }
 
 /// The leader's announcement of its epoch, as every release since 3.4 sends it, and what it agrees

@@ -507,6 +507,7 @@ impl World {
                 self.node(id).log.clone_from(&log);
                 self.queue_disk(id, Work::Install(at, log));
             }
+            Output::Exact { .. } => {}
             Output::SnapshotAbandoned => self.node(id).receiving = None,
             Output::Listen { open } => self.node(id).listens = open,
             Output::Dial { link, peer, port, to } => {

@@ -147,6 +147,11 @@ impl Publication {
         self.waiting.back().map_or(&self.version, Waiting::version)
     }
 
+    /// True if a state at or before `to` is here, from which the one at `to` can be made.
+    pub(super) fn reaches_back_to(&self, to: Zxid) -> bool {
+        self.version.zxid() <= to || self.waiting.iter().any(|waiting| waiting.upto <= to)
+    }
+
     /// Takes back what lies after `to`. None if the state to go back to is not here any more.
     pub(super) fn cut(&mut self, to: Zxid) -> Option<Cut> {
         let mut again = Vec::new();

@@ -12,13 +12,14 @@ use model::{AuthId, Batch, ErrorCode, Now, Op, OpCode, SessionId, Txn, TxnHeader
 use protocol::decode_write;
 use replication::{Input, LinkId, Output, Request, RoleKind};
 
+use super::evidence::Finding;
 use super::forwards::{Attaching, Awaits, Due, Forward, Match, Synced};
 use super::intake::Work;
 use super::rebuild::Rebuilt;
 use super::sessions::Owner;
 use super::{Core, CoreOutputs};
 use crate::feed::{Answer, Completion};
-use crate::limits::LEARNER_BATCHES_MAX;
+use crate::limits::{EVIDENCE_STATE_BYTES_MAX, LEARNER_BATCHES_MAX};
 use crate::link::{ConnId, DropReason, Service, ShardId, Submit, Submits, ToShard};
 use crate::peer::{PeerEvent, PeerOrder};
 
@@ -43,7 +44,7 @@ impl Core {
                 Output::Commit { upto } => self.pipeline.commit(upto),
                 Output::RoleChanged(role) => self.on_role(now, role, out),
                 Output::SaveEpochs(epochs) => self.pipeline.rebuild.save(epochs),
-                Output::TruncateTo { to } => self.truncate(to, out),
+                Output::TruncateTo { to } => self.truncate(now, to, out),
                 Output::SnapshotBegin { at } => {
                     tracing::info!(?at, "receiving the leader's state");
                     let settings = self.config.settings.clone();
@@ -59,6 +60,11 @@ impl Core {
                     self.receive(now, |intake| intake.replay(&batch));
                 }
                 Output::InstallSnapshot { at } => self.install(now, at, out),
+                Output::Exact { at, digest } => {
+                    if let Some(theirs) = self.pipeline.head.exact(at, digest) {
+                        self.differ(now, at, theirs, None, out);
+                    }
+                }
                 Output::SnapshotAbandoned => {
                     self.pipeline.rebuild.take_intake();
                 }
@@ -120,7 +126,9 @@ impl Core {
         let quiet = log.durable() == log.appended();
         self.pipeline.rebuild.settle(quiet, out);
         // An own snapshot that is being written could take the received one's name.
+        // What proves that the own state differs must be kept before that state is gone.
         if !self.retention.is_writing()
+            && !self.pipeline.rebuild.keeps_evidence()
             && let Some(at) = self.pipeline.rebuild.resets()
         {
             self.pipeline.log.reset(at, &mut out.disk);
@@ -236,12 +244,9 @@ impl Core {
             if request.as_ref().is_some_and(|forward| forward.cut) {
                 self.pipeline.cut();
             }
-            let Some(outcome) = self.pipeline.apply(&header, &txn, digest) else {
-                let ours = self.pipeline.head.digest();
-                let theirs = digest.map(|digest| digest.0);
-                self.observed.digest_mismatches += 1;
-                tracing::error!(?zxid, ours, theirs, txn = ?txn, "the digest of the tree differs");
-                return self.distrust(now, zxid, "the state differs from the leader's");
+            let outcome = match self.pipeline.apply(&header, &txn, digest) {
+                Ok(outcome) => outcome,
+                Err(theirs) => return self.differ(now, zxid, theirs, Some(entry), out),
             };
             let completion = self.answer_to(&header, &txn, request, outcome);
             self.pipeline.note_applied(zxid, completion);
@@ -308,6 +313,35 @@ impl Core {
         }
     }
 
+    /// After this entry this server's state is not the leader's: what shows it is kept.
+    fn differ(
+        &mut self,
+        now: Now,
+        zxid: Zxid,
+        theirs: u64,
+        entry: Option<&[u8]>,
+        out: &mut CoreOutputs,
+    ) {
+        self.observed.digest_mismatches += 1;
+        let ours = self.pipeline.head.digest();
+        tracing::error!(?zxid, ours, theirs, "the digest of the tree differs");
+        let found = Finding {
+            zxid,
+            ours,
+            theirs,
+            server: self.config.server,
+            role: self.pipeline.role(),
+            logged: self.pipeline.log.appended(),
+            published: self.pipeline.published(),
+            wall_ms: now.wall_ms,
+            entry,
+        };
+        let state = self.pipeline.head.version();
+        let state = (state.data_bytes() <= EVIDENCE_STATE_BYTES_MAX).then_some(state);
+        self.pipeline.rebuild.keep(zxid, found.to_string(), state, out);
+        self.distrust(now, zxid, "the state differs from the leader's");
+    }
+
     /// This server's state is not the leader's: it is given up for a snapshot.
     fn distrust(&mut self, now: Now, zxid: Zxid, why: &str) {
         tracing::error!(?zxid, why, "this server synchronizes from nothing");
@@ -317,7 +351,14 @@ impl Core {
         self.pipeline.tell(now.mono, Input::Distrust { end });
     }
 
-    fn truncate(&mut self, to: Zxid, out: &mut CoreOutputs) {
+    fn truncate(&mut self, now: Now, to: Zxid, out: &mut CoreOutputs) {
+        if !self.pipeline.publication.reaches_back_to(to) {
+            // There is no state to go back to. That the log does not end there has the replica
+            // ask for a snapshot, which needs none.
+            let end = self.pipeline.log.appended();
+            tracing::warn!(?to, ?end, "the state in memory does not go back that far");
+            return self.pipeline.tell(now.mono, Input::Truncated { end });
+        }
         let end = self.pipeline.log.truncate(to, &mut out.disk);
         tracing::info!(?to, ?end, "cutting what the leader does not have");
         // The log refuses to forget what a snapshot holds; the replica is told where it ends.
@@ -325,9 +366,13 @@ impl Core {
             return;
         }
         if !self.pipeline.go_back(end) {
-            return self.pipeline.fail(format!(
-                "the log was cut to {end:?}, too far back for the state in memory; start again"
-            ));
+            if end == to {
+                return self
+                    .pipeline
+                    .fail(format!("the entries up to {to:?} cannot be read again"));
+            }
+            // The log lacks the entry, so the replica asks for a snapshot.
+            tracing::warn!(?end, "the state in memory does not go back that far");
         }
         for zxid in self.retention.cut(end) {
             let token = self.token();
@@ -354,7 +399,8 @@ impl Core {
         let Some(intake) = self.pipeline.rebuild.take_intake() else {
             return self.leave(now, "there is no received state to install");
         };
-        let version = self.pipeline.go_on_from(intake.into_draft(at));
+        let digest = intake.digest_at(at);
+        let version = self.pipeline.go_on_from(intake.into_draft(at), digest);
         tracing::info!(?at, znodes = version.node_count(), "installing the leader's state");
         self.pipeline.rebuild.install(version, out);
     }

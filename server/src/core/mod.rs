@@ -27,6 +27,7 @@ mod administration;
 mod apply;
 mod batcher;
 mod ensemble;
+mod evidence;
 mod expiry;
 mod forwards;
 mod housekeeping;

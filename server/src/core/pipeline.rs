@@ -48,7 +48,7 @@ pub(super) struct Pipeline {
     digests: DigestHistory,
     /// Why the node must end.
     halt: Option<String>,
-    orders: VecDeque<Output>,
+    pub(super) orders: VecDeque<Output>,
     fresh: Vec<Output>,
     facts: Vec<LogFact>,
 }
@@ -185,13 +185,13 @@ impl Pipeline {
 
     // ----- writes made by a leader -----------------------------------------------------------
 
-    /// Applies one entry. `None` if the state differs from the leader's after it.
+    /// Applies one entry. The leader's digest if the state differs from the leader's after it.
     pub(super) fn apply(
         &mut self,
         header: &TxnHeader,
         txn: &Txn<'_>,
         digest: Option<TxnDigest>,
-    ) -> Option<Outcome> {
+    ) -> Result<Outcome, u64> {
         let outcome = self.head.apply(header, txn, digest, &mut self.batcher.effects);
         self.digests.note(header.zxid, self.head.digest());
         outcome
@@ -228,9 +228,18 @@ impl Pipeline {
     }
 
     /// Forgets entries and commits that were ordered and not carried out: they follow something
-    /// that is not in the log, and would leave a hole there.
+    /// that is not in the log, and would leave a hole there. Nor is a role taken up in which this
+    /// server would serve.
     pub(super) fn drop_entries(&mut self) {
-        let follows = |order: &Output| matches!(order, Output::Append(_) | Output::Commit { .. });
+        let follows = |order: &Output| {
+            matches!(
+                order,
+                Output::Append(_)
+                    | Output::Commit { .. }
+                    | Output::Exact { .. }
+                    | Output::RoleChanged(_)
+            )
+        };
         self.orders.retain(|order| !follows(order));
     }
 
@@ -253,11 +262,12 @@ impl Pipeline {
         true
     }
 
-    /// Goes on from a received state, which stands for the history up to its zxid.
-    pub(super) fn go_on_from(&mut self, draft: Draft) -> Version {
+    /// Goes on from a received state, which stands for the history up to its zxid, and should have
+    /// that digest.
+    pub(super) fn go_on_from(&mut self, draft: Draft, digest: Option<u64>) -> Version {
         self.batcher = Batcher::default();
         self.publication.clear();
-        self.head.replace(draft);
+        self.head.replace(draft, digest);
         let version = self.head.version();
         self.publication.push_state(version.clone(), Vec::new());
         version

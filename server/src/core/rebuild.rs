@@ -62,6 +62,8 @@ pub(super) struct Rebuild {
     intake: Option<Box<SnapshotIntake>>,
     install: Install,
     saving: Option<Saving>,
+    /// Evidence on its way to the disk.
+    evidence: Option<DiskToken>,
     revision: u64,
     next_token: u64,
 }
@@ -70,7 +72,7 @@ impl Rebuild {
     /// `revision` is that of the epoch files found.
     pub(super) fn new(revision: u64) -> Rebuild {
         let install = Install::Idle;
-        Rebuild { intake: None, install, saving: None, revision, next_token: 0 }
+        Rebuild { intake: None, install, saving: None, evidence: None, revision, next_token: 0 }
     }
 
     fn token(&mut self) -> DiskToken {
@@ -101,6 +103,24 @@ impl Rebuild {
     /// The state received, complete; or the transfer broke off.
     pub(super) fn take_intake(&mut self) -> Option<SnapshotIntake> {
         self.intake.take().map(|intake| *intake)
+    }
+
+    /// Keeps what was found, and the state it is about.
+    pub(super) fn keep(
+        &mut self,
+        zxid: Zxid,
+        text: String,
+        state: Option<Version>,
+        out: &mut CoreOutputs,
+    ) {
+        let token = self.token();
+        self.evidence = Some(token);
+        out.disk.push(DiskOp::KeepEvidence { token, zxid, text, state });
+    }
+
+    /// True while evidence is being written.
+    pub(super) fn keeps_evidence(&self) -> bool {
+        self.evidence.is_some()
     }
 
     /// Begins to install a received state.
@@ -150,6 +170,15 @@ impl Rebuild {
 
     /// Takes a completion of one of the operations from here.
     pub(super) fn done(&mut self, done: &DiskDone) -> Rebuilt {
+        if self.evidence == Some(done.token) {
+            self.evidence = None;
+            match &done.result {
+                Ok(_) => tracing::warn!("evidence of the difference is kept"),
+                // Nothing depends on it, so it holds nothing up.
+                Err(fault) => tracing::error!(%fault, "evidence of the difference is lost"),
+            }
+            return Rebuilt::Pending;
+        }
         match self.install {
             Install::Writing(token, at) if token == done.token => {
                 return match &done.result {

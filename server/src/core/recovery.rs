@@ -45,7 +45,7 @@ impl Core {
                     snapshot: past.base.zxid(),
                     tail: past.tail.clone(),
                     committed: Zxid::ZERO,
-                    trusted: true,
+                    trusted: report.differs.is_none(),
                 };
                 Replica::new(ensemble.clone(), durable)
             }
@@ -91,6 +91,9 @@ impl Core {
             config,
         };
         core.pipeline.start(out);
+        if let Some(differs) = report.differs {
+            tracing::error!(?differs, "the state is not what the log says; a leader's is needed");
+        }
         for zxid in report.unusable {
             let token = core.token();
             out.disk.push(DiskOp::RemoveSnapshot { token, zxid });

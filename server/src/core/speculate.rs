@@ -25,12 +25,26 @@ enum Numbering {
     Other,
 }
 
+/// Whether what a leader says of the digest can be compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Checks {
+    /// With every entry that carries one.
+    Always,
+    /// From this position on, where it must be that, if it is known. Before it the state may be
+    /// ahead of its position.
+    From(Zxid, Option<u64>),
+    /// The state was received. Until the leader says that it is exact, it may be ahead of its
+    /// position. At the position it was received for, this is the digest, if it is known.
+    Received(Option<u64>),
+}
+
 /// The working copy and the position it has reached.
 pub(super) struct Head {
     draft: Draft,
     last: Zxid,
     numbering: Numbering,
     config: Option<Config>,
+    checks: Checks,
     /// The present as a value, if nothing changed since.
     frozen: Option<Version>,
 }
@@ -39,7 +53,8 @@ impl Head {
     /// The head of a server alone, or of a member of an ensemble with that configuration.
     pub(super) fn new(draft: Draft, last: Zxid, config: Option<Config>) -> Head {
         let numbering = if config.is_some() { Numbering::Other } else { Numbering::Alone };
-        let mut head = Head { draft, last, numbering, config, frozen: None };
+        let mut head =
+            Head { draft, last, numbering, config, checks: Checks::Always, frozen: None };
         head.show_config();
         head
     }
@@ -70,6 +85,28 @@ impl Head {
     /// This server leads an epoch, or (`None`) does no longer.
     pub(super) fn number(&mut self, epoch: Option<Epoch>) {
         self.numbering = epoch.map_or(Numbering::Other, Numbering::Epoch);
+        if epoch.is_some() {
+            // It has everything that was ever committed, so it is ahead of nothing.
+            self.checks = Checks::Always;
+        }
+    }
+
+    /// The state after the entry `at`, which is there or follows, is exact, and has this digest, if
+    /// the leader says. What it should be if it is there and is not that.
+    pub(super) fn exact(&mut self, at: Zxid, digest: Option<u64>) -> Option<u64> {
+        if at > self.last {
+            if self.checks != Checks::Always {
+                self.checks = Checks::From(at, digest);
+            }
+            return None;
+        }
+        let received = match self.checks {
+            Checks::Received(digest) => digest,
+            Checks::Always | Checks::From(..) => None,
+        };
+        self.checks = Checks::Always;
+        let theirs = digest.or(received).filter(|_| at == self.last)?;
+        (theirs != self.digest()).then_some(theirs)
     }
 
     /// Judges an operation and applies the decision.
@@ -85,20 +122,32 @@ impl Head {
         self.draft.execute(op, who, at, effects)
     }
 
-    /// Applies a leader's decision. `None` if the state differs from what the leader has after it.
+    /// Applies a leader's decision. The leader's digest if the state differs from what the leader
+    /// has after it.
     pub(super) fn apply(
         &mut self,
         header: &TxnHeader,
         txn: &Txn<'_>,
         digest: Option<TxnDigest>,
         effects: &mut Effects,
-    ) -> Option<Outcome> {
+    ) -> Result<Outcome, u64> {
         self.frozen = None;
         self.last = header.zxid;
         let outcome = self.draft.apply(header, txn, effects);
         let is_error = matches!(txn, Txn::Error { .. });
-        let agrees = is_error || digest.is_none_or(|theirs| theirs.0 == self.digest());
-        agrees.then_some(outcome)
+        let said = digest.map(|theirs| theirs.0).filter(|_| !is_error);
+        let theirs = match self.checks {
+            Checks::Always => said,
+            Checks::From(from, at) if header.zxid >= from => {
+                self.checks = Checks::Always;
+                said.or(at.filter(|_| header.zxid == from))
+            }
+            Checks::From(..) | Checks::Received(_) => None,
+        };
+        match theirs.filter(|theirs| *theirs != self.digest()) {
+            None => Ok(outcome),
+            Some(theirs) => Err(theirs),
+        }
     }
 
     /// Digest of the present.
@@ -113,8 +162,10 @@ impl Head {
         self.show_config();
     }
 
-    /// Goes on from another state.
-    pub(super) fn replace(&mut self, draft: Draft) {
+    /// Goes on from another state, with that digest if that is known. It may be ahead of its
+    /// position: see [`Head::exact`].
+    pub(super) fn replace(&mut self, draft: Draft, digest: Option<u64>) {
+        self.checks = Checks::Received(digest);
         self.last = draft.tables().zxid;
         self.draft = draft;
         self.show_config();

@@ -3,7 +3,9 @@
 mod bench;
 mod crash;
 mod members;
+
 mod readers;
+mod three;
 
 use engine::disk::DiskOp;
 use model::{CreateMode, Op, OpCode, SessionId, Zxid};

@@ -257,6 +257,8 @@ fn read_back(
     let began = clock.now().mono;
     let image = images::map_all(dirs).map_err(cannot("reading the data directories"))?;
     let recovered = recover(&image, config.settings.clone(), config.log, &images::Cores(cores))?;
+    let alone = config.ensemble.is_none();
+    let recovered = if alone { recovered.agreeing()? } else { recovered };
     let Report {
         snapshot,
         znodes,
@@ -266,6 +268,7 @@ fn read_back(
         unusable: _,
         adopt: _,
         unusable_incoming: _,
+        differs: _,
     } = &recovered.report;
     for warning in warnings {
         tracing::warn!("recovery: {warning}");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, SegmentId, SmallFile};
+use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, EVIDENCE_KEPT, SegmentId, SmallFile};
 use engine::epochs::Epochs;
 use engine::recover::DiskImage;
 use engine::snapshot::Writer;
@@ -48,6 +48,7 @@ pub struct SimDisk {
     /// Received states that were not adopted.
     incoming: BTreeMap<Zxid, Vec<u8>>,
     small: BTreeMap<SmallFile, Vec<u8>>,
+    evidence: BTreeMap<Zxid, String>,
     in_flight: Vec<InFlight>,
     /// Written since the last sync of the data.
     unsynced: Vec<Unsynced>,
@@ -74,6 +75,7 @@ impl SimDisk {
             snapshots: BTreeMap::new(),
             incoming: BTreeMap::new(),
             small: BTreeMap::new(),
+            evidence: BTreeMap::new(),
             in_flight: Vec::new(),
             unsynced: Vec::new(),
             unsynced_names: BTreeSet::new(),
@@ -224,6 +226,14 @@ impl SimDisk {
                     (token, Ok(DiskFact::Done))
                 }
             }
+            DiskOp::KeepEvidence { token, zxid, text, .. } => {
+                if fails || self.full_until > now {
+                    (token, fault("keep evidence", !fails))
+                } else {
+                    self.keep_evidence(zxid, text);
+                    (token, Ok(DiskFact::Done))
+                }
+            }
             DiskOp::MeasureSpace { token } => {
                 let free = if self.full_until > now { 0 } else { 1 << 40 };
                 (token, Ok(DiskFact::Space { log_free: free, snapshot_free: free }))
@@ -240,6 +250,21 @@ impl SimDisk {
         let named = if incoming { &mut self.incoming } else { &mut self.snapshots };
         named.insert(zxid, file);
         bytes
+    }
+
+    fn keep_evidence(&mut self, zxid: Zxid, text: String) {
+        self.evidence.insert(zxid, text);
+        let excess = self.evidence.len().saturating_sub(EVIDENCE_KEPT);
+        let old: Vec<Zxid> =
+            self.evidence.keys().filter(|kept| **kept != zxid).take(excess).copied().collect();
+        for old in old {
+            self.evidence.remove(&old);
+        }
+    }
+
+    /// What was kept about states that differed from a leader's.
+    pub fn evidence(&self) -> &BTreeMap<Zxid, String> {
+        &self.evidence
     }
 
     fn adopt(&mut self, zxid: Zxid) {
@@ -334,6 +359,11 @@ impl SimDisk {
                 DiskOp::ReplaceFile { file, data, .. } => {
                     if self.dice.per_mille(500) {
                         self.small.insert(file, data);
+                    }
+                }
+                DiskOp::KeepEvidence { zxid, text, .. } => {
+                    if self.dice.per_mille(200) {
+                        self.keep_evidence(zxid, text);
                     }
                 }
                 DiskOp::MeasureSpace { .. } => {}

@@ -101,6 +101,22 @@ impl World {
         }
     }
 
+    /// The next proposal to this server, in a message of its own, arrives with another digest than
+    /// it was sent with: the server finds that its state differs.
+    pub fn garble_next(&mut self, server: usize) {
+        self.garbled = Some(server);
+    }
+
+    /// What a server has kept about states of its own that differed from a leader's.
+    pub fn evidence(&self, server: usize) -> Vec<String> {
+        self.nodes[server].disk.evidence().values().cloned().collect()
+    }
+
+    /// True if a server serves.
+    pub fn serves(&self, server: usize) -> bool {
+        self.history.seats[server].serves
+    }
+
     /// Nobody asks for anything, and all servers are in the same state.
     pub fn come_together(&mut self) {
         self.run_until("all servers are in the same state", |world| {

@@ -117,6 +117,9 @@ pub struct Options {
     pub plain: u64,
     /// Chance that a client that connects chooses another server.
     pub moves: u32,
+    /// Chance that a proposal reaches a learner with another digest than it was sent with: what a
+    /// learner sees whose own state is another one.
+    pub garble: u32,
     /// Weights of the workload: reads, writes, multis, watches, sessions.
     pub weights: [u64; 5],
 }
@@ -211,6 +214,7 @@ impl Options {
             peer_queue_bytes: server::limits::PEER_QUEUE_BYTES_MAX,
             plain: 0,
             moves: 0,
+            garble: 0,
             weights: [
                 dice.between(1, 10),
                 dice.between(1, 10),
@@ -251,6 +255,7 @@ impl Options {
         self.silent_crash = often(dice, &[0, 0, 300]);
         self.peer_queue_bytes = *dice.pick(&[64 << 10, server::limits::PEER_QUEUE_BYTES_MAX]);
         self.moves = often(dice, &[0, 300, 1000]);
+        self.garble = often(dice, &[0, 0, 3, 20]);
         self.events *= 4;
         self.jump = self.jump.max(10);
         // Several must be there at once for anything to happen.
@@ -318,6 +323,7 @@ impl Options {
             "peer_queue_bytes" => self.peer_queue_bytes = value as usize,
             "plain" => self.plain = value,
             "moves" => self.moves = value as u32,
+            "garble" => self.garble = value as u32,
             _ => return false,
         }
         true
@@ -351,6 +357,7 @@ impl Options {
         "silent_crash",
         "plain",
         "moves",
+        "garble",
         "disconnect",
         "rubbish",
         "silent_client",

@@ -95,6 +95,8 @@ pub struct World {
     pub(crate) nodes: Vec<Node>,
     pub(crate) peers: PeerNetwork,
     ears: Ears,
+    /// The next proposal to this server goes wrong on its way.
+    pub(crate) garbled: Option<usize>,
     pub(crate) clients: Vec<Client>,
     pub(crate) links: BTreeMap<usize, Link>,
     pub(crate) next_link: usize,
@@ -160,6 +162,7 @@ impl World {
             nodes,
             peers: PeerNetwork::new(apart, options.peer_queue_bytes),
             ears: Ears::default(),
+            garbled: None,
             clients,
             links: BTreeMap::new(),
             next_link: 0,

@@ -147,3 +147,32 @@ fn a_learner_answers_in_order_whatever_is_asked() {
         assert_eq!(w.told(0), expect);
     }
 }
+
+/// F-35: a follower comes to another state than its leader. It stops serving, keeps what shows it,
+/// takes the leader's state, and serves again; what was written meanwhile is there.
+#[test]
+fn a_server_whose_state_differs_heals_by_itself() {
+    for seed in 0..SEEDS {
+        let mut w = World::ensemble(seed, 2, 3, 0);
+        let leader = w.leader();
+        let other = (leader + 1) % 3;
+        w.attach_at(0, leader);
+        w.done(0, &[Ask::Create("/a")]);
+        w.garble_next(other);
+        w.pipeline(0, &[Ask::Create("/b"), Ask::Create("/c")]);
+        w.run_until("it stops serving", |w| !w.serves(other));
+        w.run_until("it serves again", |w| w.serves(other));
+        w.settle(0);
+        let kept = w.evidence(other);
+        assert_eq!(kept.len(), 1, "the evidence was durable before the state was replaced");
+        for part in ["own digest: ", "leader's digest: ", "role: Following", "Create("] {
+            assert!(kept[0].contains(part), "{part:?} is missing in {}", kept[0]);
+        }
+        w.attach_at(1, other);
+        w.told(1);
+        w.done(1, &[Ask::Sync, Ask::Get("/a"), Ask::Get("/b"), Ask::Get("/c"), Ask::Create("/d")]);
+        assert_eq!(w.told(1), vec![FINE; 5]);
+        w.come_together();
+        assert_eq!(w.epochs(), 1, "the others went on");
+    }
+}

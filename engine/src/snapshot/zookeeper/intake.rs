@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::jute::{DecodeError, Reader};
-use model::{Batch, Perms, SessionId, TxnDigest, Zxid, acl, path, txn};
+use model::{Batch, Perms, SessionId, Txn, TxnDigest, Zxid, acl, path, txn};
 
 use super::{END_PATH, OPEN_REFERENCE, SIGNATURE};
 use crate::access;
@@ -92,6 +92,9 @@ pub struct SnapshotIntake {
     fault: Option<StreamFault>,
     /// The last digest that a replayed transaction carried.
     recorded: Option<(Zxid, u64)>,
+    /// The last transaction after which the state's digest is known: `recorded`, or one after it
+    /// that changed nothing.
+    known: Option<(Zxid, u64)>,
 }
 
 enum Phase {
@@ -147,7 +150,7 @@ impl SnapshotIntake {
             last_reference: AclRef::OPEN.0,
         };
         let phase = Phase::Arriving(Box::new(arriving));
-        SnapshotIntake { settings, phase, fault: None, recorded: None }
+        SnapshotIntake { settings, phase, fault: None, recorded: None, known: None }
     }
 
     /// Takes the next bytes, cut anywhere. After an error every further call gives the same.
@@ -195,8 +198,19 @@ impl SnapshotIntake {
             if let Some(TxnDigest(digest)) = recorded {
                 self.recorded = Some((zxid, digest));
             }
+            self.known = match (recorded, &txn) {
+                (Some(TxnDigest(digest)), _) => Some((zxid, digest)),
+                (None, Txn::Error { .. }) => self.known.map(|(_, digest)| (zxid, digest)),
+                (None, _) => None,
+            };
         }
         Ok(())
+    }
+
+    /// What the digest of the state must be if it is the state at exactly `at`, as far as the
+    /// replayed transactions tell. A fuzzy stream may hold more than they say.
+    pub fn digest_at(&self, at: Zxid) -> Option<u64> {
+        self.known.filter(|(known, _)| *known == at).map(|(_, digest)| digest)
     }
 
     /// The last transaction among the replayed that carried a digest, and that digest. If it is

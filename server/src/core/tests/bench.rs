@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use engine::Outcome;
-use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, DiskToken, SegmentId};
+use engine::disk::{DiskDone, DiskFact, DiskFault, DiskOp, DiskToken, SegmentId, SmallFile};
 use engine::draft::Settings;
 use engine::log::LogSettings;
 use engine::recover::{DiskImage, Image, Inline, recover};
@@ -51,6 +51,9 @@ pub(super) fn config() -> CoreConfig {
 pub(super) struct Disk {
     pub(super) segments: BTreeMap<SegmentId, Vec<u8>>,
     pub(super) snapshots: BTreeMap<Zxid, Vec<u8>>,
+    pub(super) incoming: BTreeMap<Zxid, Vec<u8>>,
+    pub(super) small: BTreeMap<SmallFile, Vec<u8>>,
+    pub(super) evidence: BTreeMap<Zxid, (String, Option<engine::Version>)>,
     pub(super) ordered: Vec<DiskOp>,
     pub(super) free: u64,
 }
@@ -65,6 +68,7 @@ fn token(op: &DiskOp) -> DiskToken {
         | DiskOp::AdoptSnapshot { token, .. }
         | DiskOp::RemoveIncoming { token, .. }
         | DiskOp::ReplaceFile { token, .. }
+        | DiskOp::KeepEvidence { token, .. }
         | DiskOp::MeasureSpace { token } => *token,
     }
 }
@@ -88,7 +92,7 @@ impl Disk {
             DiskOp::RemoveSegment { segment, .. } => {
                 self.segments.remove(&segment).expect("removed once");
             }
-            DiskOp::WriteSnapshot { version, .. } => {
+            DiskOp::WriteSnapshot { version, incoming, .. } => {
                 let zxid = version.zxid();
                 let (mut file, mut page) = (Vec::new(), Vec::new());
                 let mut writer = engine::snapshot::Writer::new(version);
@@ -96,15 +100,25 @@ impl Disk {
                     file.extend_from_slice(&page);
                 }
                 fact = DiskFact::SnapshotWritten { bytes: file.len() as u64 };
-                self.snapshots.insert(zxid, file);
+                let named = if incoming { &mut self.incoming } else { &mut self.snapshots };
+                named.insert(zxid, file);
             }
             DiskOp::RemoveSnapshot { zxid, .. } => {
                 self.snapshots.remove(&zxid).expect("removed once");
             }
-            DiskOp::AdoptSnapshot { .. } | DiskOp::RemoveIncoming { .. } => {
-                unreachable!("a server of its own receives no state")
+            DiskOp::AdoptSnapshot { zxid, .. } => {
+                let file = self.incoming.remove(&zxid).expect("adopted once");
+                self.snapshots.insert(zxid, file);
             }
-            DiskOp::ReplaceFile { .. } => {}
+            DiskOp::RemoveIncoming { zxid, .. } => {
+                self.incoming.remove(&zxid);
+            }
+            DiskOp::ReplaceFile { file, data, .. } => {
+                self.small.insert(file, data);
+            }
+            DiskOp::KeepEvidence { zxid, text, state, .. } => {
+                self.evidence.insert(zxid, (text, state));
+            }
             DiskOp::MeasureSpace { .. } => {
                 fact = DiskFact::Space { log_free: self.free, snapshot_free: self.free };
             }
@@ -125,7 +139,9 @@ impl Disk {
         DiskImage {
             snapshots: self.snapshots.iter().map(|(&zxid, file)| (zxid, image(file))).collect(),
             segments: self.segments.iter().map(|(&id, file)| (id, image(file))).collect(),
-            ..DiskImage::default()
+            incoming: self.incoming.iter().map(|(&zxid, file)| (zxid, image(file))).collect(),
+            epochs: [SmallFile::EpochA, SmallFile::EpochB]
+                .map(|file| self.small.get(&file).cloned()),
         }
     }
 }
@@ -154,7 +170,7 @@ impl Bench {
         bench
     }
 
-    fn start(config: CoreConfig, disk: Disk, slots: usize, now: Now) -> Bench {
+    pub(super) fn start(config: CoreConfig, disk: Disk, slots: usize, now: Now) -> Bench {
         let log = LogSettings { segment_bytes: SEGMENT_BYTES, writes_max: 2, log_id: 77 };
         let recovered = recover(&disk.image(), config.settings.clone(), log, &Inline)
             .expect("the files are sound");

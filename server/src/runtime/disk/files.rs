@@ -14,6 +14,13 @@ use super::Access;
 /// Suffix of files that are not complete yet; removed at start-up.
 const UNFINISHED: &str = ".tmp";
 
+/// Begins the names of evidence.
+const EVIDENCE: &str = "evidence.";
+/// Ends the name of the text that says what was found.
+pub(crate) const EVIDENCE_TEXT: &str = ".txt";
+/// Ends the name of the state it is about.
+pub(crate) const EVIDENCE_STATE: &str = ".snapshot";
+
 /// The two directories of a node. They may be the same.
 #[derive(Clone, Debug)]
 pub struct Dirs {
@@ -39,6 +46,11 @@ impl Dirs {
         self.snapshots.join(format!("incoming.{:016x}", zxid.0))
     }
 
+    /// `evidence.<zxid as 16 hex digits>` and what it is.
+    pub(crate) fn evidence(&self, zxid: Zxid, what: &str) -> PathBuf {
+        self.snapshots.join(format!("{EVIDENCE}{:016x}{what}", zxid.0))
+    }
+
     /// `epoch.a` and `epoch.b`.
     pub fn small(&self, file: SmallFile) -> PathBuf {
         self.snapshots.join(match file {
@@ -53,6 +65,20 @@ pub(crate) fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(UNFINISHED);
     PathBuf::from(name)
+}
+
+/// Where the evidence in a directory is from, oldest first.
+pub(crate) fn evidence(dir: &Path) -> io::Result<Vec<Zxid>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let digits = name.strip_prefix(EVIDENCE).and_then(|rest| rest.split('.').next());
+        let zxid = digits.and_then(|digits| i64::from_str_radix(digits, 16).ok());
+        found.extend(zxid.map(Zxid));
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
 }
 
 /// Removes what a crash left unfinished.

@@ -168,6 +168,7 @@ impl Disk {
             | DiskOp::RemoveIncoming { .. }
             | DiskOp::RemoveSnapshot { .. }
             | DiskOp::ReplaceFile { .. }
+            | DiskOp::KeepEvidence { .. }
             | DiskOp::MeasureSpace { .. }) => self.slow.submit(op),
         }
     }

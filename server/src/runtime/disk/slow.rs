@@ -7,9 +7,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use engine::disk::{AlignedBuf, DiskFact, DiskFault, DiskOp, DiskToken, SmallFile};
+use engine::disk::{AlignedBuf, DiskFact, DiskFault, DiskOp, DiskToken, EVIDENCE_KEPT, SmallFile};
+use model::Zxid;
 
-use super::files::{sync_parent, unfinished};
+use super::files::{EVIDENCE_STATE, EVIDENCE_TEXT, evidence, sync_parent, unfinished};
 use super::{Access, Completions, Dirs, QUEUE_MAX, fault};
 
 /// Bytes written at once while filling a segment: small enough for a log write to slip between.
@@ -56,6 +57,7 @@ impl SlowWork {
         let queue = match &op {
             DiskOp::PrepareSegment { .. } => &self.segments,
             DiskOp::WriteSnapshot { .. }
+            | DiskOp::KeepEvidence { .. }
             | DiskOp::AdoptSnapshot { .. }
             | DiskOp::RemoveIncoming { .. }
             | DiskOp::RemoveSnapshot { .. } => &self.snapshots,
@@ -116,6 +118,11 @@ impl Worker {
                 let result = replace(&path, &data).map(|()| DiskFact::Done);
                 (token, named("replacing", &path, result))
             }
+            DiskOp::KeepEvidence { token, zxid, text, state } => {
+                let path = self.dirs.evidence(zxid, EVIDENCE_TEXT);
+                let result = self.keep_evidence(zxid, &text, state).map(|()| DiskFact::Done);
+                (token, named("writing", &path, result))
+            }
             DiskOp::MeasureSpace { token } => {
                 let log = &self.dirs.log;
                 let result = free_bytes(log).and_then(|log_free| {
@@ -130,6 +137,28 @@ impl Worker {
                 (token, named("writing", &path, Err(misplaced)))
             }
         }
+    }
+}
+
+impl Worker {
+    fn keep_evidence(
+        &self,
+        zxid: Zxid,
+        text: &str,
+        state: Option<engine::Version>,
+    ) -> io::Result<()> {
+        if let Some(state) = state {
+            write_snapshot(&self.dirs.evidence(zxid, EVIDENCE_STATE), state)?;
+        }
+        replace(&self.dirs.evidence(zxid, EVIDENCE_TEXT), text.as_bytes())?;
+        let mut kept = evidence(&self.dirs.snapshots)?;
+        kept.retain(|found| *found != zxid);
+        let excess = (kept.len() + 1).saturating_sub(EVIDENCE_KEPT);
+        for old in kept.into_iter().take(excess) {
+            remove(&self.dirs.evidence(old, EVIDENCE_TEXT))?;
+            remove(&self.dirs.evidence(old, EVIDENCE_STATE))?;
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::Zxid;
-use replication::wire::packet::{Packet, PacketBuffer};
+use replication::wire::packet::{Packet, PacketBuffer, packet_len};
 use server::core::{CoreInput, CoreOutputs};
 use server::peer::PeerOrder;
 
@@ -27,14 +27,46 @@ pub(super) struct Ears {
 
 impl World {
     /// Carries out an order, and hears what is said.
-    pub(super) fn peer_order(&mut self, at: usize, order: PeerOrder) -> Outcome {
-        if let PeerOrder::Send { link, bytes } = &order
+    pub(super) fn peer_order(&mut self, at: usize, mut order: PeerOrder) -> Outcome {
+        if let PeerOrder::Send { link, bytes } = &mut order
             && let Some((wire, side)) = self.peers.quorum_wire(at, *link)
         {
             self.overhear(at, wire, side, bytes)?;
+            if let Some(garbled) = self.garble(wire, side, bytes) {
+                *bytes = garbled.into();
+            }
         }
         self.peers.order(at, order, self.now, &self.options);
         Ok(())
+    }
+
+    /// The digest of a proposal goes wrong on its way.
+    fn garble(&mut self, wire: u64, side: usize, bytes: &[u8]) -> Option<Vec<u8>> {
+        let wanted = self.garbled.is_some();
+        if !wanted && (!self.faults || self.options.garble == 0) {
+            return None;
+        }
+        let to = self.peers.nodes_of(wire)?[1 - side];
+        let len = packet_len(bytes, PACKET_MAX).ok()??;
+        let Packet::Proposal { zxid, entry } = Packet::decode(&bytes[..len]).ok()? else {
+            return None;
+        };
+        let (_, _, digest) = model::txn::decode_entry(entry).ok()?;
+        digest?;
+        let chosen = if wanted {
+            self.garbled == Some(to)
+        } else {
+            self.dice.per_mille(self.options.garble)
+        };
+        if !chosen {
+            return None;
+        }
+        self.garbled = None;
+        self.note_at(to, "peer", "garbled", &format!("{zxid:?}"));
+        let mut garbled = bytes.to_vec();
+        // Type, zxid and length come before the entry, which ends in the digest.
+        garbled[16 + entry.len() - 1] ^= 1;
+        Some(garbled)
     }
 
     fn overhear(&mut self, at: usize, wire: u64, side: usize, bytes: &[u8]) -> Outcome {
