@@ -429,8 +429,8 @@ fn history_is_taken_in_runs_where_that_is_agreed() {
     let more = [proposal(z(2, 1)), proposal(z(2, 2)), commit(z(2, 2)), proposal(z(2, 3))];
     assert_eq!(bench.packets(link, &more), [""; 0]);
     let said = bench.packets(link, &[Packet::UpToDate]);
-    let expect = ["Ack 2:0", "commit 1:5", "append 2:1..2:3"];
-    assert_eq!(said[..3], expect);
+    let expect = ["Ack 2:0", "commit 1:5", "exact 2:2", "append 2:1..2:3"];
+    assert_eq!(said[..4], expect);
     assert_eq!(bench.give(Input::Appended { upto: z(2, 3) }), ["Ack 2:3", "commit 2:2"]);
     // A commit between two proposals is of none.
     let mut bench = Bench::new(1);
