@@ -71,9 +71,9 @@
 //! # Invariants
 //!
 //! - `committed <= durable <= appended` on one server while it serves.
-//! - An acknowledgement of an entry leaves only after the entry and all before it are durable, since
-//!   between Ringkeepers it stands for them too; one of NEWLEADER only after the history and then
-//!   the epoch are; one of an epoch only after the promise is.
+//! - An acknowledgement of an entry leaves only after the entry and all before it are durable,
+//!   since between Ringkeepers it stands for them too; one of NEWLEADER only after the history and
+//!   then the epoch are; one of an epoch only after the promise is.
 //! - Nothing is reported as committed by a learner before UPTODATE, by a leader before a quorum has
 //!   its history, and by anybody before it is durable there.
 //! - The position that votes and ACKEPOCH report is the end of the durable history.

@@ -832,8 +832,8 @@ impl World {
         }
     }
 
-    /// Whatever a learner acknowledges is on its disk, with everything before it: an acknowledgement
-    /// may stand for a run.
+    /// Whatever a learner acknowledges is on its disk, with everything before it: an
+    /// acknowledgement may stand for a run.
     fn check_said(&mut self, id: u8, conn: u64, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&conn) else { return };
         if conn.port != Port::Quorum || conn.ends[0].as_ref().is_none_or(|end| end.node != id) {
@@ -887,7 +887,9 @@ impl World {
                 _ => {}
             }
         }
-        told.iter().for_each(|line| self.note(id, line));
+        for line in told {
+            self.note(id, &line);
+        }
     }
 
     /// True if one leader is established and everybody else is with it, at the same point.
