@@ -105,7 +105,7 @@ fn serve(sessions: u32, ask: &Request<'_>) -> Served {
         words: None,
         super_digest: None,
         digest_scheme: true,
-        digest_algorithm: Default::default(),
+        digest_algorithm: server::shard::auth::digest::Algorithm::default(),
         ensemble_names: None,
         required_schemes: Vec::new(),
         sasl_expected: false,

@@ -154,6 +154,7 @@ fn carry_out(op: &DiskOp) -> DiskDone {
         | DiskOp::RemoveSnapshot { token, .. }
         | DiskOp::AdoptSnapshot { token, .. }
         | DiskOp::RemoveIncoming { token, .. }
+        | DiskOp::KeepEvidence { token, .. }
         | DiskOp::ReplaceFile { token, .. } => (*token, DiskFact::Done),
         DiskOp::WriteSnapshot { token, .. } => (*token, DiskFact::SnapshotWritten { bytes: 1 }),
         DiskOp::MeasureSpace { token } => {
@@ -198,7 +199,7 @@ fn shard_config() -> ShardConfig {
         words: None,
         super_digest: None,
         digest_scheme: true,
-        digest_algorithm: Default::default(),
+        digest_algorithm: server::shard::auth::digest::Algorithm::default(),
         ensemble_names: None,
         required_schemes: Vec::new(),
         sasl_expected: false,

@@ -616,6 +616,7 @@ impl Leading {
         let form = if progress.observer { Form::Inform } else { Form::ProposeAndCommit { runs } };
         send_entries(link, body, progress.sent, self.agreed, form, out);
         let digest = body.history.digest_at(self.agreed);
+        let digest = digest.filter(|_| progress.options.has(WireOptions::DIGEST));
         let up_to_date = digest.map(|digest| Packet::UpToDateAt { at: self.agreed, digest });
         send(link, &up_to_date.unwrap_or(Packet::UpToDate), out);
         if !progress.observer {

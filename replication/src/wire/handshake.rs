@@ -27,8 +27,10 @@ impl WireOptions {
     pub const NONE: WireOptions = WireOptions(0);
     /// One ACK stands for all proposals up to it, and one COMMIT for all commits up to it.
     pub const RUNS: WireOptions = WireOptions(1);
+    /// UPTODATE says the digest of the state that the learner should have by then.
+    pub const DIGEST: WireOptions = WireOptions(2);
     /// Everything that this version can.
-    pub const ALL: WireOptions = WireOptions::RUNS;
+    pub const ALL: WireOptions = WireOptions(3);
 
     /// The options with these bits, known here or not.
     pub fn from_bits(bits: u32) -> WireOptions {
@@ -141,7 +143,7 @@ mod tests {
         bytes[0] = b'r';
         assert_eq!(WireOptions::decode(&bytes), WireOptions::NONE);
         let unknown = WireOptions::from_bits(0x8000_0003);
-        assert_eq!(unknown.both(WireOptions::ALL), WireOptions::RUNS);
+        assert_eq!(unknown.both(WireOptions::ALL), WireOptions::ALL);
         assert!(unknown.has(WireOptions::RUNS) && !WireOptions::NONE.has(WireOptions::RUNS));
     }
 }

@@ -89,8 +89,8 @@ pub enum Packet<'a> {
     },
     /// The learner may serve.
     UpToDate,
-    /// The same, with what ZooKeeper neither sends nor looks at: the digest of the leader's tree
-    /// after the last entry sent as committed. Written like the digest section of a snapshot file
+    /// The same where [`WireOptions::DIGEST`] is agreed: with the digest of the leader's tree after
+    /// the last entry sent as committed. Written like the digest section of a snapshot file
     /// (`zab-wire` 5.4).
     UpToDateAt {
         /// Of that entry.

@@ -70,7 +70,7 @@ pub(super) fn config() -> ShardConfig {
         words: None,
         super_digest: None,
         digest_scheme: true,
-        digest_algorithm: Default::default(),
+        digest_algorithm: auth::digest::Algorithm::default(),
         ensemble_names: None,
         required_schemes: Vec::new(),
         sasl_expected: false,

@@ -104,7 +104,7 @@ fn config() -> ShardConfig {
         words: None,
         super_digest: None,
         digest_scheme: true,
-        digest_algorithm: Default::default(),
+        digest_algorithm: server::shard::auth::digest::Algorithm::default(),
         ensemble_names: None,
         required_schemes: Vec::new(),
         sasl_expected: false,

@@ -247,7 +247,7 @@ fn shard_config(index: usize) -> ShardConfig {
         words: None,
         super_digest: None,
         digest_scheme: true,
-        digest_algorithm: Default::default(),
+        digest_algorithm: server::shard::auth::digest::Algorithm::default(),
         ensemble_names: None,
         required_schemes: Vec::new(),
         sasl_expected: false,
