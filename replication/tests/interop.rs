@@ -669,7 +669,7 @@ fn resigned_leader_is_silent() {
 #[test]
 fn leader_commits_in_runs_to_those_who_can() {
     let mut bench = Bench::new(3);
-    let runs = bench.lead_with(WireOptions::from_bits(0xFF), "LeaderInfo 2:0 WireOptions(1)");
+    let runs = bench.lead_with(WireOptions::from_bits(0xFD), "LeaderInfo 2:0 WireOptions(1)");
     bench.give(Input::Propose(batch(z(2, 1), &["a", "b"])));
     bench.give(Input::Appended { upto: z(2, 2) });
     let said = bench.packets(runs, &[Packet::Ack { zxid: z(2, 2) }]);

@@ -201,8 +201,8 @@ fn clients_can_be_required_to_authenticate() {
     let sasl = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider\n\
         sessionRequireClientSASLAuth=true\nenforce.auth.enabled=true\nenforce.auth.schemes=ip";
     assert_eq!(with(sasl).required_schemes, ["sasl"], "it goes before the other");
-    let ensemble = "authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider\n\
-        ensembleAuthName=one, uno";
+    let ensemble = "ensembleAuthName=one, uno\n\
+        authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider";
     assert_eq!(with(ensemble).ensemble_names, Some(vec!["one".to_owned(), "uno".to_owned()]));
     assert_eq!(with("ensembleAuthName=one").ensemble_names, None, "it needs its provider");
     let algorithm = with("DigestAuthenticationProvider.digestAlg=SHA-256").digest_algorithm;

@@ -97,7 +97,8 @@ mod tests {
             ("SHA-256", "wjySwxg860UATFtciuZ1lpzrCHrPeov6SPu/ZD56uig="),
             (
                 "SHA512",
-                "cMAGk13FCMtJkaVQImGEKhjqoGELCiVjYdIhiD8stB1FnIpdGeFvKwAHh5mf4tUYmBR2ZY9181dZTXEHMlkVhg==",
+                "cMAGk13FCMtJkaVQImGEKhjqoGELCiVjYdIhiD8stB1\
+                 FnIpdGeFvKwAHh5mf4tUYmBR2ZY9181dZTXEHMlkVhg==",
             ),
         ] {
             let algorithm = Algorithm::named(name).expect("a known name");

@@ -316,7 +316,7 @@ impl Electorate {
                         self.stand.order(node, PeerOrder::Send { link, bytes });
                     }
                     Output::Close { link } => self.stand.order(node, PeerOrder::Close { link }),
-                    Output::LearnerLost { .. } | Output::Touched { .. } => {}
+                    Output::LearnerLost { .. } | Output::Touched { .. } | Output::Exact { .. } => {}
                     other => panic!("nobody asked for {other:?}"),
                 }
             }
