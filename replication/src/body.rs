@@ -95,7 +95,8 @@ pub(crate) struct Body {
     /// A truncation or an installation on its way to the disk.
     pub(crate) rebuilding: bool,
     pub(crate) history: History,
-    /// False: report no position and take part in no decision until a snapshot came.
+    /// False: the state that follows from the history is not to be relied on. Until a snapshot came
+    /// this server can lead nobody; what it promised and acknowledged still counts.
     pub(crate) trusted: bool,
     pub(crate) mesh: Mesh,
     pub(crate) timers: Timers,
@@ -171,15 +172,16 @@ impl Body {
     }
 
     /// The end of the durable history, as votes and ACKEPOCH report it (`zab-wire` 5.7); -1 when
-    /// this server's history must not count.
-    pub(crate) fn position(&self) -> Zxid {
+    /// it is that of a server which never had any, and must not count.
+    pub(crate) fn end(&self) -> Zxid {
         // A server that took over the empty history of an epoch is not an empty server.
         let empty = self.history.durable() == Zxid::ZERO && self.epochs.current.0 == 0;
-        if self.trusted && (!empty || self.config.empty_may_vote) {
-            self.history.durable()
-        } else {
-            Zxid(-1)
-        }
+        if !empty || self.config.empty_may_vote { self.history.durable() } else { Zxid(-1) }
+    }
+
+    /// From where a leader is to bring this server's state up to date; -1 for a snapshot.
+    pub(crate) fn position(&self) -> Zxid {
+        if self.trusted { self.end() } else { Zxid(-1) }
     }
 
     /// True while disk work of an earlier role is not complete.

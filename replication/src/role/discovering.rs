@@ -198,8 +198,9 @@ impl Discovering {
                 }
             }
             Ok(epoch) if epoch == body.epochs.accepted => {
-                send(link, &Packet::AckEpoch { zxid: body.position(), epoch: -1 }, out);
-                Synchronizing::enter(self.found(link, epoch), body, now, out)
+                let told = body.position();
+                send(link, &Packet::AckEpoch { zxid: told, epoch: -1 }, out);
+                Synchronizing::enter(self.found(link, epoch, told), body, now, out)
             }
             Ok(epoch) => {
                 let promised = body.epochs.accepted;
@@ -219,13 +220,16 @@ impl Discovering {
         out: &mut Vec<Output>,
     ) -> Role {
         let current = body.epochs.current.0 as i32;
-        send(link, &Packet::AckEpoch { zxid: body.position(), epoch: current }, out);
-        Synchronizing::enter(self.found(link, epoch), body, now, out)
+        // The end of the log even if the state is not relied on: the promise counts, and a leader
+        // that has less must be told. What is asked for instead of DIFF or TRUNC is a snapshot.
+        let told = body.end();
+        send(link, &Packet::AckEpoch { zxid: told, epoch: current }, out);
+        Synchronizing::enter(self.found(link, epoch, told), body, now, out)
     }
 
-    fn found(self, link: LinkId, epoch: Epoch) -> Found {
+    fn found(self, link: LinkId, epoch: Epoch, told: Zxid) -> Found {
         let Discovering { leader, packets, options, .. } = self;
-        Found { leader, link, epoch, packets, options }
+        Found { leader, link, epoch, packets, options, told }
     }
 }
 

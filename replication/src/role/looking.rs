@@ -54,12 +54,14 @@ impl Looking {
         body.clock += 1;
         let me = i64::from(body.me().0);
         let epoch = i64::from(body.epochs.current.0);
-        let (leader, zxid, peer_epoch) = if body.is_voter() {
-            (me, body.position(), epoch)
-        } else if body.config.members.is_observer(body.me()) {
+        let (leader, zxid, peer_epoch) = if body.config.members.is_observer(body.me()) {
             (NOBODY, Zxid(i64::MIN), i64::MIN)
+        } else if body.is_voter() && body.trusted {
+            (me, body.end(), epoch)
         } else {
-            (NOBODY, body.position(), epoch)
+            // A voter that must not lead still votes, for whoever has all that it acknowledged:
+            // else two servers that give up their states at once could never come back to a third.
+            (NOBODY, body.end(), epoch)
         };
         let state = PeerState::Looking;
         let version = NOTIFICATION_VERSION;

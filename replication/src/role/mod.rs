@@ -56,6 +56,9 @@ pub(crate) enum Broken {
     /// A packet that must not come now, with what was wrong.
     #[error("{0}")]
     Unexpected(&'static str),
+    /// The leader offers entries for a state that was given up.
+    #[error("this server needs a snapshot")]
+    NeedsSnapshot,
 }
 
 /// Says why a leader is followed no longer.

@@ -13,6 +13,7 @@ use tracing::info;
 use crate::body::{Body, Gather, Plant, send};
 use crate::input::{Epochs, Input};
 use crate::output::{LinkId, Output};
+use crate::role::discovering::Discovering;
 use crate::role::following::Following;
 use crate::role::looking::Looking;
 use crate::role::observing::Observing;
@@ -37,6 +38,8 @@ pub(crate) struct Found {
     pub(crate) epoch: Epoch,
     pub(crate) packets: PacketBuffer,
     pub(crate) options: WireOptions,
+    /// What ACKEPOCH said of the own position.
+    pub(crate) told: Zxid,
 }
 
 /// Taking over history.
@@ -47,6 +50,7 @@ pub(crate) struct Synchronizing {
     epoch: Epoch,
     packets: PacketBuffer,
     options: WireOptions,
+    told: Zxid,
     source: Source,
     step: Step,
     /// Last entry seen, against gaps; unknown directly after a snapshot.
@@ -98,7 +102,7 @@ enum Step {
 
 impl Synchronizing {
     pub(crate) fn enter(found: Found, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
-        let Found { leader, link, epoch, packets, options } = found;
+        let Found { leader, link, epoch, packets, options, told } = found;
         body.timers.stop(Timer::Barrier);
         body.timers.set(Timer::ReadLimit, now + body.init_limit());
         let role = Box::new(Synchronizing {
@@ -107,6 +111,7 @@ impl Synchronizing {
             epoch,
             packets,
             options,
+            told,
             source: Source::Undecided,
             step: Step::Reading,
             last: None,
@@ -250,6 +255,12 @@ impl Synchronizing {
                 Role::Synchronizing(self)
             }
             Ok(true) => self.activate(body, now, out),
+            Err(Broken::NeedsSnapshot) => {
+                // The promise has counted; without a position the answer is a snapshot.
+                out.push(Output::Close { link: self.link });
+                body.timers.stop_role();
+                Discovering::enter(self.leader, body, now, out)
+            }
             Err(broken) => self.give_up(broken, body, now, out),
         }
     }
@@ -299,6 +310,12 @@ impl Synchronizing {
     ) -> Result<bool, Broken> {
         let undecided = matches!(self.source, Source::Undecided);
         match packet {
+            Packet::Diff { .. } | Packet::Trunc { .. } if undecided && !body.trusted => {
+                return Err(match self.told {
+                    Zxid(-1) => Broken::Unexpected("a history for a state that was given up"),
+                    _ => Broken::NeedsSnapshot,
+                });
+            }
             Packet::Diff { zxid } if undecided => {
                 info!(
                     leader = self.leader.0, own = ?body.history.appended(), upto = ?zxid,
@@ -498,9 +515,9 @@ impl Synchronizing {
         body.commit(agreed, out);
         let digest = self.theirs.filter(|(at, _)| *at == agreed).map(|(_, digest)| digest);
         out.push(Output::Exact { at: agreed, digest });
-        let Synchronizing { leader, link, epoch, options, .. } = *self;
+        let Synchronizing { leader, link, epoch, options, told, .. } = *self;
         let packets = std::mem::take(&mut self.packets);
-        let found = Found { leader, link, epoch, packets, options };
+        let found = Found { leader, link, epoch, packets, options, told };
         let uplink = Uplink::new(found, agreed, at);
         let keep = if observer { self.pending_committed } else { self.pending.len() };
         for (zxid, entry) in self.pending.drain(..).take(keep) {

@@ -37,7 +37,7 @@ pub(crate) struct Uplink {
 
 impl Uplink {
     pub(crate) fn new(found: Found, agreed: Zxid, acked: Zxid) -> Uplink {
-        let Found { leader, link, epoch, packets, options } = found;
+        let Found { leader, link, epoch, packets, options, .. } = found;
         let (pings, syncs) = (VecDeque::new(), VecDeque::new());
         Uplink { leader, link, epoch, packets, options, agreed, acked, pings, syncs }
     }

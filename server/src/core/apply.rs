@@ -44,6 +44,8 @@ pub(super) struct Publication {
     published: Zxid,
     /// State at the last committed batch.
     version: Version,
+    /// State that the shards see, or will once they look.
+    shown: Version,
     /// Transactions committed.
     transactions: u64,
     /// Shards to wake at the end of the turn.
@@ -57,6 +59,7 @@ impl Publication {
             feed,
             waiting: VecDeque::new(),
             published: version.zxid(),
+            shown: version.clone(),
             version,
             transactions: 0,
             wake: ShardSet::default(),
@@ -81,6 +84,11 @@ impl Publication {
     /// Everything up to here is visible to the shards.
     pub(super) fn published(&self) -> Zxid {
         self.published
+    }
+
+    /// State after the last published batch.
+    pub(super) fn shown(&self) -> &Version {
+        &self.shown
     }
 
     /// State after the last committed batch.
@@ -195,6 +203,7 @@ impl Publication {
         while self.feed.free() > 0 && self.waiting.front().is_some_and(|first| first.committed) {
             let Some(first) = self.waiting.pop_front() else { return };
             self.published = first.upto;
+            self.shown = first.version().clone();
             self.feed.publish(first.batch);
             // A shard that has nothing to do is woken all the same once half the ring waits for
             // it, so that it neither holds versions for long nor fills the ring.
