@@ -167,3 +167,64 @@ fn promises_are_read_back() {
     image.epochs = [Some(Vec::new()), None];
     assert!(recover(&image, settings(), LOG, &Inline).is_err(), "an empty file is damage");
 }
+
+/// A state under the log that is not the one which the log was written on: the replay finds it,
+/// and says where first. A server on its own refuses it; a member is told.
+#[test]
+fn a_state_that_is_not_what_the_log_says_is_reported() {
+    let mut disk = MemoryDisk::default();
+    let mut log = open(&disk.image(), LOG).log;
+    let mut author = Author::new(Draft::new(settings()));
+    let session = SessionId(7);
+    let mut out = Vec::new();
+    let mut states = Vec::new();
+    for number in 0..6_u8 {
+        let data = [number; 9];
+        let op = match number {
+            0 => Op::CreateSession { timeout_ms: 4000 },
+            _ => Op::SetData { path: b"/", data: Some(&data), version: -1 },
+        };
+        let (zxid, entry) = author.decide(&op, session);
+        log.append(batch(zxid, &[entry]), &mut out);
+        states.push(author.draft.freeze());
+    }
+    settle(&mut disk, &mut log, &mut out);
+    let sound = open(&disk.image(), LOG);
+    assert_eq!(sound.report.differs, None);
+    assert_eq!(sound.agreeing().expect("it agrees").report.replayed, 6);
+
+    // A znode that no entry made.
+    let below = &states[2];
+    let mut draft = Draft::new(settings());
+    draft.reset(below);
+    let mut stranger = Author::new(draft);
+    let op = Op::Create(model::op::Create {
+        opcode: model::OpCode::Create,
+        path: b"/stranger",
+        data: None,
+        acl: Some(engine::access::OPEN_LIST),
+        mode: model::CreateMode::Persistent,
+        sequential: false,
+    });
+    let (made, _) = stranger.decide(&op, session);
+    let (tree, tables) = {
+        let other = stranger.draft.freeze();
+        let mut tables = other.tables().clone();
+        assert_eq!(tables.zxid, made);
+        tables.zxid = below.zxid();
+        (other.tree().clone(), tables)
+    };
+    let other = engine::Version::new(tree, tables);
+    disk.snapshots.insert(below.zxid(), snapshot_bytes(other));
+    let recovered = open(&disk.image(), LOG);
+    assert_eq!(recovered.report.snapshot, below.zxid());
+    let found = recovered.report.differs.expect("the digests differ");
+    assert_eq!((found.zxid, found.want), (states[3].zxid(), states[3].digest()));
+    assert_ne!(found.have, found.want);
+    match recovered.agreeing().map(|recovered| recovered.report) {
+        Err(RecoverError::DigestMismatch { zxid, have, want }) => {
+            assert_eq!((zxid, have, want), (found.zxid, found.have, found.want));
+        }
+        other => panic!("it must be refused: {other:?}"),
+    }
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use engine::Version;
 use engine::draft::Settings;
 use engine::log::LogSettings;
-use engine::recover::{DiskImage, Inline, RecoverError, recover};
+use engine::recover::{DiskImage, Inline, RecoverError, Recovered, recover};
 use model::{Mono, Now, Zxid};
 use replication::wire::handshake::WireOptions;
 use replication::{Membership, ReplicaConfig, Retention};
@@ -144,7 +144,10 @@ impl Node {
         let Reading::Files(image) = self.disk.read(options, faults) else {
             return Started::Failed;
         };
-        let mut recovered = match recover(&image, settings.clone(), log, &Inline) {
+        let recovered = recover(&image, settings.clone(), log, &Inline);
+        let alone = ensemble(self.place, options).is_none();
+        let recovered = if alone { recovered.and_then(Recovered::agreeing) } else { recovered };
+        let mut recovered = match recovered {
             Ok(recovered) => recovered,
             Err(error) => {
                 self.refused = true;

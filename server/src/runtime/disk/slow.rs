@@ -141,16 +141,27 @@ impl Worker {
 }
 
 impl Worker {
+    /// The text last: where it is, its state is whole.
     fn keep_evidence(
         &self,
         zxid: Zxid,
         text: &str,
         state: Option<engine::Version>,
     ) -> io::Result<()> {
+        let (text_at, state_at) =
+            (self.dirs.evidence(zxid, EVIDENCE_TEXT), self.dirs.evidence(zxid, EVIDENCE_STATE));
+        // What was found here an earlier time is about another state.
+        remove(&text_at)?;
+        remove(&state_at)?;
         if let Some(state) = state {
-            write_snapshot(&self.dirs.evidence(zxid, EVIDENCE_STATE), state)?;
+            write_snapshot(&state_at, state)?;
         }
-        replace(&self.dirs.evidence(zxid, EVIDENCE_TEXT), text.as_bytes())?;
+        if let Err(error) = replace(&text_at, text.as_bytes()) {
+            // Give the space back: the cause may be that there is none.
+            let _ = fs::remove_file(unfinished(&text_at));
+            let _ = fs::remove_file(&state_at);
+            return Err(error);
+        }
         let mut kept = evidence(&self.dirs.snapshots)?;
         kept.retain(|found| *found != zxid);
         let excess = (kept.len() + 1).saturating_sub(EVIDENCE_KEPT);

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use engine::disk::{ALIGN, DiskFact, SmallFile};
+use engine::disk::{ALIGN, DiskFact, EVIDENCE_KEPT, SmallFile};
 
 use super::*;
 
@@ -164,6 +164,122 @@ fn received_snapshots_are_adopted_or_removed() {
         disk.submit(DiskOp::AdoptSnapshot { token: DiskToken(8), zxid });
         let done = complete(&mut disk, 2).await;
         assert!(done[&DiskToken(8)].result.is_err(), "there is nothing to adopt");
+    });
+}
+
+fn evidence(number: u64, state: bool) -> DiskOp {
+    let version = engine::Draft::new(engine::draft::Settings::default()).freeze();
+    DiskOp::KeepEvidence {
+        token: DiskToken(number),
+        zxid: model::Zxid(number as i64),
+        text: format!("found {number}"),
+        state: state.then_some(version),
+    }
+}
+
+/// Names of everything in a directory that has to do with evidence.
+fn evidence_names(dir: &tempfile::TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.path()).expect("a directory");
+    let name = |entry: io::Result<std::fs::DirEntry>| {
+        entry.expect("an entry").file_name().to_string_lossy().into_owned()
+    };
+    let mut names: Vec<_> = entries.map(name).filter(|name| name.starts_with("evid")).collect();
+    names.sort();
+    names
+}
+
+fn named_evidence(numbers: &[u64]) -> Vec<String> {
+    let both = |number: &u64| {
+        [files::EVIDENCE_STATE, files::EVIDENCE_TEXT]
+            .map(|ends| format!("evidence.{number:016x}{ends}"))
+    };
+    numbers.iter().flat_map(both).collect()
+}
+
+/// The newest few are kept, whichever came last among them, and a state can be read back.
+#[test]
+fn the_newest_evidence_is_kept() {
+    on_executor(|| async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dirs = dirs(&dir);
+        let mut disk = Disk::start(dirs.clone(), Backend::Ring).await.expect("the disk starts");
+        let kept = EVIDENCE_KEPT as u64;
+        for number in 1..=kept {
+            disk.submit(evidence(number, true));
+            let done = complete(&mut disk, 1).await;
+            assert_eq!(done[&DiskToken(number)].result, Ok(DiskFact::Done));
+        }
+        let all: Vec<u64> = (1..=kept).collect();
+        assert_eq!(evidence_names(&dir), named_evidence(&all), "none is one too many");
+        disk.submit(evidence(kept, true));
+        complete(&mut disk, 1).await;
+        assert_eq!(evidence_names(&dir), named_evidence(&all), "the same place again");
+        disk.submit(evidence(kept + 1, true));
+        complete(&mut disk, 1).await;
+        let later: Vec<u64> = (2..=kept + 1).collect();
+        assert_eq!(evidence_names(&dir), named_evidence(&later), "the oldest goes, both files");
+        disk.submit(evidence(1, true));
+        complete(&mut disk, 1).await;
+        let last: Vec<u64> = [1].into_iter().chain(3..=kept + 1).collect();
+        assert_eq!(evidence_names(&dir), named_evidence(&last), "never what was just written");
+
+        let zxid = model::Zxid(1);
+        let text = std::fs::read(dirs.evidence(zxid, files::EVIDENCE_TEXT)).expect("a text");
+        assert_eq!(text, b"found 1");
+        let file = std::fs::read(dirs.evidence(zxid, files::EVIDENCE_STATE)).expect("a state");
+        let image: engine::recover::Image = Arc::new(file);
+        let image = engine::recover::DiskImage {
+            snapshots: vec![(model::Zxid::ZERO, image)],
+            ..engine::recover::DiskImage::default()
+        };
+        let settings = engine::draft::Settings::default();
+        let log = engine::log::LogSettings { segment_bytes: BYTES, writes_max: 1, log_id: 1 };
+        let found = engine::recover::recover(&image, settings, log, &engine::recover::Inline);
+        let found = found.expect("it has the format of snapshots");
+        assert!(found.report.unusable.is_empty(), "{:?}", found.report);
+        assert!(found.report.znodes > 0);
+    });
+}
+
+/// A state that is left out leaves none of an earlier finding beside the new text.
+#[test]
+fn evidence_without_a_state_has_no_older_one() {
+    on_executor(|| async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut disk = Disk::start(dirs(&dir), Backend::Ring).await.expect("the disk starts");
+        for state in [true, false] {
+            disk.submit(evidence(9, state));
+            let done = complete(&mut disk, 1).await;
+            assert_eq!(done[&DiskToken(9)].result, Ok(DiskFact::Done));
+        }
+        assert_eq!(evidence_names(&dir), ["evidence.0000000000000009.txt"]);
+    });
+}
+
+/// A disk that is full at the state or at the text: it is said, nothing half remains, what was
+/// kept before stays, and the next time it works.
+#[test]
+fn evidence_on_a_full_disk_leaves_nothing() {
+    on_executor(|| async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dirs = dirs(&dir);
+        let mut disk = Disk::start(dirs.clone(), Backend::Ring).await.expect("the disk starts");
+        disk.submit(evidence(4, true));
+        complete(&mut disk, 1).await;
+        for full in [files::EVIDENCE_STATE, files::EVIDENCE_TEXT] {
+            let temporary = files::unfinished(&dirs.evidence(model::Zxid(5), full));
+            std::os::unix::fs::symlink("/dev/full", temporary).expect("a link");
+            disk.submit(evidence(5, true));
+            let done = complete(&mut disk, 1).await;
+            let fault = done[&DiskToken(5)].result.clone().expect_err("there is no space");
+            assert!(fault.out_of_space, "{}", fault.cause);
+            assert!(fault.cause.contains("evidence.0000000000000005"), "{}", fault.cause);
+            assert_eq!(evidence_names(&dir), named_evidence(&[4]), "full at {full}");
+        }
+        disk.submit(evidence(5, true));
+        let done = complete(&mut disk, 1).await;
+        assert_eq!(done[&DiskToken(5)].result, Ok(DiskFact::Done));
+        assert_eq!(evidence_names(&dir), named_evidence(&[4, 5]));
     });
 }
 
