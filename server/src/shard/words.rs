@@ -27,7 +27,7 @@ pub(super) fn is_word(four: [u8; 4]) -> bool {
 }
 
 impl Shard {
-    /// Takes a word and what belongs to it. Returns how many bytes were used; zero asks for more.
+    /// Takes a word and what belongs to it. Returns how many bytes were used.
     pub(super) fn on_word(
         &mut self,
         now: Now,
@@ -40,15 +40,16 @@ impl Shard {
             self.close(slot, "telnet close", out);
             return word.len();
         }
-        let argument = if word == *b"stmk" { rest.get(..MASK_LEN) } else { Some(&[][..]) };
-        let allowed = self.config.words.as_ref().is_none_or(|words| words.contains(&word));
-        let (Some(argument), true) = (argument, allowed) else {
-            if allowed {
-                return 0;
-            }
+        if self.config.words.as_ref().is_some_and(|words| !words.contains(&word)) {
             let name = String::from_utf8_lossy(&word);
             let text = format!("{name} is not executed because it is not in the whitelist.\n");
             self.answer_word(now, slot, text.as_bytes(), out);
+            return word.len();
+        }
+        let argument = if word == *b"stmk" { rest.get(..MASK_LEN) } else { Some(&[][..]) };
+        let Some(argument) = argument else {
+            // ZooKeeper reads the mask once and never waits for it.
+            self.close(slot, "stmk without its mask", out);
             return word.len();
         };
         let conn = self.connections.at(slot).expect("the caller has this connection");
