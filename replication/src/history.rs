@@ -153,8 +153,8 @@ impl History {
             let entries: Vec<_> = batch.entries().take_while(|(zxid, _)| *zxid <= at).collect();
             for (_, entry) in entries.into_iter().rev() {
                 match model::txn::decode_entry(entry) {
+                    Ok((_, model::Txn::Error { .. }, _)) => {}
                     Ok((_, _, Some(digest))) => return Some(digest.0),
-                    Ok((_, model::Txn::Error { .. }, None)) => {}
                     Ok(_) | Err(_) => return None,
                 }
             }

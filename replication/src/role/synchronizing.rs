@@ -367,7 +367,7 @@ impl Synchronizing {
             }
             Packet::UpToDate if self.step != Step::Reading => return Ok(true),
             Packet::UpToDateAt { at, digest } if self.step != Step::Reading => {
-                self.theirs = Some((at, digest));
+                self.theirs = self.options.has(WireOptions::DIGEST).then_some((at, digest));
                 return Ok(true);
             }
             Packet::NewLeader { .. }

@@ -229,16 +229,13 @@ impl Pipeline {
 
     /// Forgets entries and commits that were ordered and not carried out: they follow something
     /// that is not in the log, and would leave a hole there. Nor is a role taken up in which this
-    /// server would serve.
+    /// server would serve; that it searches for a leader stays true.
     pub(super) fn drop_entries(&mut self) {
-        let follows = |order: &Output| {
-            matches!(
-                order,
-                Output::Append(_)
-                    | Output::Commit { .. }
-                    | Output::Exact { .. }
-                    | Output::RoleChanged(_)
-            )
+        let follows = |order: &Output| match order {
+            Output::RoleChanged(role) => *role != RoleKind::Looking,
+            order => {
+                matches!(order, Output::Append(_) | Output::Commit { .. } | Output::Exact { .. })
+            }
         };
         self.orders.retain(|order| !follows(order));
     }

@@ -287,6 +287,56 @@ fn a_differing_state_is_found_by_a_synchronization() {
     assert_eq!(others, [first; SERVERS - 1]);
 }
 
+/// The leader's state is the wrong one: both followers give theirs up, and the leader its role. All
+/// come together again, in one state, although two of three have none.
+#[test]
+fn a_leader_whose_state_differs_does_not_end_the_ensemble() {
+    let mut three = Three::new();
+    three.write(1, "/a");
+    three.pump();
+    plant(&mut three.ends[three.leader], b"/a");
+    three.write(2, "/b");
+    three.pump();
+    for (at, end) in three.ends.iter().enumerate() {
+        assert_eq!(end.disk.evidence.is_empty(), at == three.leader, "server {at}");
+    }
+    three.pass(20_000);
+    let led = |end: &Bench| {
+        use RoleKind::{Following, Leading};
+        matches!(end.core.pipeline.role(), Leading(_) | Following(..))
+    };
+    assert!(three.ends.iter().all(led));
+    let [first, others @ ..] = three.states();
+    assert_eq!(others, [first; SERVERS - 1]);
+}
+
+/// What ends a connection may come right behind what shows the difference.
+#[test]
+fn that_it_searches_is_not_forgotten_with_what_differs() {
+    let mut three = Three::new();
+    three.write(1, "/a");
+    three.pump();
+    let (leader, follower) = (three.leader, three.follower);
+    plant(&mut three.ends[follower], b"/a");
+    three.ends[follower].told();
+    three.write(2, "/b");
+    three.ends[leader].settle();
+    for order in std::mem::take(&mut three.ends[leader].out.peers) {
+        match order {
+            PeerOrder::Send { link, bytes } if three.leads_to(link) == Some(follower) => {
+                let mut bytes = bytes.to_vec();
+                Packet::Diff { zxid: Zxid(1) }.encode(&mut bytes);
+                let (to, there) = three.wires[&(leader, link)];
+                three.tell(to, PeerEvent::Received { link: there, bytes });
+            }
+            other => three.carry(leader, other),
+        }
+    }
+    let follower = &mut three.ends[follower];
+    assert_eq!(follower.core.pipeline.role(), RoleKind::Looking);
+    assert_eq!(service(follower), Some(Service::Nobody));
+}
+
 /// A state too far back for the memory is not a reason to end: a snapshot needs none.
 #[test]
 fn a_cut_below_the_memory_asks_for_a_snapshot() {
