@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use engine::Effects;
+use engine::draft::Settings;
+use engine::snapshot::Writer;
 use engine::snapshot::zookeeper::SnapshotStream;
+use engine::{Draft, Effects, Version};
 use model::{Batch, CreateMode, Mono, Now, ServerId, SessionId, Txn, TxnHeader, Zxid};
-use replication::wire::packet::{Packet, PacketBuffer};
-use replication::{LinkId, Membership, Output, Port, ReplicaConfig, RoleKind};
+use replication::wire::packet::{Packet, PacketBuffer, packet_len};
+use replication::{Input, LinkId, Membership, Output, Port, ReplicaConfig, RoleKind};
 
-use super::bench::{Bench, Disk, config, conn, create};
+use super::bench::{Bench, Disk, config, conn, create, set};
 use crate::core::{CoreConfig, CoreInput};
 use crate::link::{Service, ToShard};
 use crate::peer::{PeerEvent, PeerOrder};
@@ -28,6 +30,12 @@ struct Three {
     leader: usize,
     follower: usize,
     session: SessionId,
+    /// It neither speaks nor hears.
+    down: Option<usize>,
+    /// The next DIFF to the follower becomes a TRUNC to here.
+    cut_to: Option<Zxid>,
+    /// What the leader says to the follower from the next snapshot on, the stream first, waits.
+    held: Option<Vec<PeerOrder>>,
 }
 
 fn member(place: usize) -> CoreConfig {
@@ -53,6 +61,9 @@ impl Three {
             leader: 0,
             follower: 0,
             session: SessionId::NONE,
+            down: None,
+            cut_to: None,
+            held: None,
         };
         three.pass(5000);
         let leads = |end: &Bench| matches!(end.core.pipeline.role(), RoleKind::Leading(_));
@@ -76,7 +87,7 @@ impl Three {
     fn pump(&mut self) {
         for _ in 0..ROUNDS_MAX {
             let mut said = false;
-            for at in 0..SERVERS {
+            for at in (0..SERVERS).filter(|&at| self.down != Some(at)).collect::<Vec<_>>() {
                 self.ends[at].settle();
                 for order in std::mem::take(&mut self.ends[at].out.peers) {
                     said = true;
@@ -92,8 +103,8 @@ impl Three {
 
     fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 100 {
-            for end in &mut self.ends {
-                end.pass(100, &[]);
+            for at in (0..SERVERS).filter(|&at| self.down != Some(at)) {
+                self.ends[at].pass(100, &[]);
             }
             self.pump();
         }
@@ -108,7 +119,8 @@ impl Three {
             PeerOrder::Listen { open } => self.listening[at] = open,
             PeerOrder::Dial { link, peer, port, .. } => {
                 let to = usize::from(peer.0) - 1;
-                if port == Port::Quorum && !self.listening[to] {
+                let deaf = port == Port::Quorum && !self.listening[to];
+                if deaf || self.down == Some(to) {
                     return self.tell(at, PeerEvent::Disconnected { link });
                 }
                 self.accepted += 1;
@@ -119,12 +131,28 @@ impl Three {
                 self.tell(at, PeerEvent::Connected { link });
             }
             PeerOrder::Send { link, bytes } => {
-                if let Some(&(to, link)) = self.wires.get(&(at, link)) {
-                    self.tell(to, PeerEvent::Received { link, bytes: bytes.to_vec() });
+                let Some(&(to, there)) = self.wires.get(&(at, link)) else { return };
+                let to_follower = at == self.leader && to == self.follower;
+                match &mut self.held {
+                    Some(held) if to_follower && !held.is_empty() => {
+                        return held.push(PeerOrder::Send { link, bytes });
+                    }
+                    Some(_) | None => {}
                 }
+                let mut bytes = bytes.to_vec();
+                if to_follower {
+                    self.turn_into_cut(&mut bytes);
+                }
+                self.tell(to, PeerEvent::Received { link: there, bytes });
             }
             PeerOrder::SendSnapshot { link, version } => {
                 let Some(&(to, there)) = self.wires.get(&(at, link)) else { return };
+                if let Some(held) = &mut self.held
+                    && to == self.follower
+                {
+                    held.push(PeerOrder::SendSnapshot { link, version });
+                    return self.tell(at, PeerEvent::SnapshotSent { link });
+                }
                 let mut stream = SnapshotStream::new(version);
                 let mut bytes = Vec::new();
                 while stream.next(&mut bytes) {}
@@ -357,7 +385,208 @@ impl Three {
     fn tell_to_leave(&mut self) {
         let now = self.ends[self.follower].now;
         let core = &mut self.ends[self.follower].core;
-        core.pipeline.tell(now.mono, replication::Input::Abdicate);
+        core.pipeline.tell(now.mono, Input::Abdicate);
         self.pump();
     }
+}
+
+impl Three {
+    fn turn_into_cut(&mut self, bytes: &mut Vec<u8>) {
+        let Ok(Some(len)) = packet_len(bytes, 1 << 20) else { return };
+        if let Some(zxid) = self.cut_to
+            && let Ok(Packet::Diff { .. }) = Packet::decode(&bytes[..len])
+        {
+            self.cut_to = None;
+            let mut cut = Vec::new();
+            Packet::Trunc { zxid }.encode(&mut cut);
+            bytes.splice(..len, cut);
+        }
+    }
+
+    /// Nothing leads to a server or from it any more.
+    fn unplug(&mut self, at: usize) {
+        let gone: Vec<_> = self.wires.keys().filter(|(end, _)| *end == at).copied().collect();
+        for end in gone {
+            if let Some((to, there)) = self.wires.remove(&end) {
+                self.wires.remove(&(to, there));
+                self.tell(to, PeerEvent::Disconnected { link: there });
+                self.tell(at, PeerEvent::Disconnected { link: end.1 });
+            }
+        }
+    }
+
+    /// The follower asks for a snapshot, which goes out with another state than it is said to be:
+    /// what was written since is in it too, and `change` on top.
+    fn sends_a_fuzzy_state(&mut self, change: impl Fn(Version) -> Version) {
+        self.held = Some(Vec::new());
+        let follower = &mut self.ends[self.follower];
+        follower.told();
+        let end = follower.core.pipeline.log.appended();
+        follower.core.pipeline.tell(follower.now.mono, Input::Distrust { end });
+        for _ in 0..100 {
+            self.pass(100);
+            if self.held.as_ref().is_some_and(|held| !held.is_empty()) {
+                break;
+            }
+        }
+        for (xid, op) in [
+            (50, create("/x", CreateMode::Persistent)),
+            (51, set("/x", b"one")),
+            (52, set("/x", b"another")),
+            (53, set("/a", b"later")),
+        ] {
+            let at = self.leader;
+            self.ends[at].submit(conn(0, 1), self.session, &[(xid, op)]);
+            self.pump();
+        }
+        let newest = change(self.ends[self.leader].core.pipeline.version().clone());
+        let mut held = self.held.take().expect("it was there").into_iter();
+        let Some(PeerOrder::SendSnapshot { link, version }) = held.next() else {
+            panic!("a snapshot comes first")
+        };
+        assert!(version.zxid() < newest.zxid(), "it is ahead");
+        let (to, there) = self.wires[&(self.leader, link)];
+        let (mut stream, mut bytes) = (SnapshotStream::new(newest), Vec::new());
+        while stream.next(&mut bytes) {}
+        self.tell(to, PeerEvent::Received { link: there, bytes });
+        for order in held {
+            self.carry(self.leader, order);
+        }
+        self.pump();
+    }
+}
+
+/// The state with other data in a znode, as if they had always been there.
+fn altered(version: &Version, path: &[u8]) -> Version {
+    let mut draft = Draft::new(Settings::default());
+    draft.reset(version);
+    let header = TxnHeader { zxid: version.zxid(), time_ms: 1, ..TxnHeader::default() };
+    let data = Some(b"dat`".into());
+    let txn = Txn::SetData { path: path.into(), data, version: 0, reconfig: false };
+    draft.apply(&header, &txn, &mut Effects::default());
+    draft.freeze()
+}
+
+/// Between the stream and UPTODATE nothing is compared: the state is ahead, and becomes exact.
+#[test]
+fn a_state_ahead_of_its_position_is_no_difference() {
+    let mut three = Three::new();
+    three.write(1, "/a");
+    three.pump();
+    let installed = three.ends[three.follower].disk.snapshots.len();
+    three.sends_a_fuzzy_state(|version| version);
+    three.pass(1000);
+    assert!(three.follows());
+    let follower = &three.ends[three.follower];
+    assert!(follower.disk.snapshots.len() > installed, "it came as a snapshot");
+    assert!(follower.disk.evidence.is_empty(), "{:?}", follower.disk.evidence.keys());
+    assert_eq!(follower.core.observed.digest_mismatches, 0);
+    let [first, others @ ..] = three.states();
+    assert_eq!(others, [first; SERVERS - 1]);
+}
+
+/// A real difference in such a state is found at UPTODATE, not before and not later.
+#[test]
+fn a_difference_in_a_state_ahead_is_found_where_it_is_exact() {
+    let mut three = Three::new();
+    three.write(1, "/b");
+    three.write(2, "/a");
+    three.pump();
+    three.sends_a_fuzzy_state(|version| altered(&version, b"/b"));
+    let at = three.ends[three.leader].core.pipeline.version().zxid();
+    let follower = &mut three.ends[three.follower];
+    let kept: Vec<Zxid> = follower.disk.evidence.keys().copied().collect();
+    assert_eq!(kept, [at]);
+    // It served nobody until it had taken the right state, which needs no time here.
+    let published = |(_, message)| match message {
+        ToShard::Serving { service, .. } => Some(service),
+        _ => None,
+    };
+    let served: Vec<Service> = follower.told().into_iter().filter_map(published).collect();
+    let first = served.iter().position(|service| *service == Service::Everybody);
+    let first = first.expect("it serves again");
+    assert!(served[first..].iter().all(|service| *service == Service::Everybody), "{served:?}");
+    three.pass(5000);
+    assert!(three.follows());
+    assert_eq!(three.ends[three.follower].core.observed.digest_mismatches, 1);
+    let [first, others @ ..] = three.states();
+    assert_eq!(others, [first; SERVERS - 1]);
+}
+
+/// The leader says TRUNC to where this server has no state any more: it takes a snapshot, and
+/// what was acknowledged is there.
+#[test]
+fn a_cut_below_what_was_published_ends_in_a_snapshot() {
+    let mut three = Three::new();
+    three.write(1, "/a");
+    three.pump();
+    let to = three.ends[three.follower].core.pipeline.head.last();
+    for (xid, path) in [(2, "/b"), (3, "/c")] {
+        three.write(xid, path);
+        three.pump();
+    }
+    let follower = three.follower;
+    assert!(three.ends[follower].core.pipeline.published() > to);
+    let installed = three.ends[follower].disk.snapshots.len();
+    three.ends[follower].told();
+    three.cut_to = Some(to);
+    three.tell_to_leave();
+    three.pass(10_000);
+    assert_eq!(three.cut_to, None, "it was told so");
+    assert!(three.ends[follower].out.halt.is_none());
+    assert!(three.follows());
+    let end = &mut three.ends[follower];
+    assert_eq!(service(end), Some(Service::Everybody));
+    assert!(end.disk.snapshots.len() > installed, "it came as a snapshot");
+    assert!(["/a", "/b", "/c"].iter().all(|path| end.exists(path)));
+    three.write(90, "/after");
+    three.pump();
+    let [first, others @ ..] = three.states();
+    assert_eq!(others, [first; SERVERS - 1]);
+}
+
+/// A member whose log does not lead to the digests in it starts, and is not elected, although by
+/// its number it would be: it votes for another one, and takes its state.
+#[test]
+fn a_member_that_starts_with_another_state_is_not_elected() {
+    let mut three = Three::new();
+    three.write(1, "/a");
+    three.pump();
+    let leader = three.leader;
+    let follower = (0..SERVERS).filter(|&at| at != leader).max().expect("two are left");
+    let other = 3 - leader - follower;
+    three.follower = follower;
+    let below = three.ends[follower].core.pipeline.version().clone();
+    for (xid, path) in [(2, "/b"), (3, "/c")] {
+        three.write(xid, path);
+        three.pump();
+    }
+    three.unplug(follower);
+    let mut disk = std::mem::take(&mut three.ends[follower].disk);
+    disk.ordered.clear();
+    let (mut writer, mut page, mut file) =
+        (Writer::new(altered(&below, b"/a")), Vec::new(), Vec::new());
+    while writer.next(&mut page) {
+        file.extend_from_slice(&page);
+    }
+    disk.snapshots.insert(below.zxid(), file);
+    let now = three.ends[follower].now;
+    three.listening[follower] = false;
+    three.ends[follower] = Bench::start(member(follower), disk, 1024, now);
+    three.unplug(leader);
+    three.down = Some(leader);
+    three.pass(10_000);
+    let next = three.ends[other].core.pipeline.role();
+    assert!(matches!(next, RoleKind::Leading(_)), "{next:?}");
+    three.down = None;
+    three.pass(20_000);
+    let roles: Vec<_> = three.ends.iter().map(|end| end.core.pipeline.role()).collect();
+    assert!(three.follows(), "{roles:?}");
+    assert!(three.ends[follower].out.halt.is_none());
+    let [first, others @ ..] = three.states();
+    assert_eq!(others, [first; SERVERS - 1]);
+    let end = &three.ends[follower];
+    assert!(["/a", "/b", "/c"].iter().all(|path| end.exists(path)));
+    let znode = end.core.pipeline.version().view().get(b"/a").and_then(|znode| znode.data);
+    assert_eq!(znode, Some(&b"data"[..]));
 }
