@@ -64,6 +64,14 @@ impl Replica {
         }
     }
 
+    /// False from [`Input::Distrust`] until a snapshot took the place of the state given up.
+    pub fn is_trusted(&self) -> bool {
+        match &self.mode {
+            Mode::Standalone(_) => true,
+            Mode::Ensemble(ensemble) => ensemble.body.trusted,
+        }
+    }
+
     /// What it is doing, for operators; none for an ensemble of one.
     pub fn standing(&self) -> Option<Standing> {
         match &self.mode {

@@ -58,7 +58,9 @@ impl Core {
         let bytes = self.pipeline.log().bytes_since_snapshot();
         let state_bytes = self.pipeline.version().data_bytes();
         let due = self.retention.is_due(now.mono, zxid, committed, bytes, state_bytes);
-        let free = !self.stopping && !self.pipeline.rebuild.is_installing();
+        // A state that was given up must not be found as a good one by the next start.
+        let good = self.pipeline.is_trusted();
+        let free = good && !self.stopping && !self.pipeline.rebuild.is_installing();
         if free && (due || self.would_make_space(now, zxid)) {
             self.begin_snapshot(now, out);
         }
@@ -75,7 +77,7 @@ impl Core {
     /// True if a clean stop, everything accepted being durable, waits for a snapshot that spares
     /// the next start a long replay.
     pub(super) fn awaits_last_snapshot(&mut self, now: Now, out: &mut CoreOutputs) -> bool {
-        if self.space.refuses_writes() {
+        if self.space.refuses_writes() || !self.pipeline.is_trusted() {
             return false;
         }
         let (zxid, (_, committed)) = (self.pipeline.version().zxid(), self.pipeline.counts());

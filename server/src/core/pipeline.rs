@@ -401,6 +401,11 @@ impl Pipeline {
         }
     }
 
+    /// False while the own state is one that was given up.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.replica.is_trusted()
+    }
+
     /// True while no leader is known.
     pub(super) fn is_electing(&self) -> bool {
         self.replica.standing().is_some_and(|standing| standing.activity == Activity::Electing)
