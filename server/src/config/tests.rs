@@ -74,6 +74,10 @@ fn keys_have_their_effect() {
     assert_eq!((both.session_timeout_ms_min, both.session_timeout_ms_max), (1000, 9000));
     assert_eq!(with("minSessionTimeout=-1").session_timeout_ms_min, 6000);
     assert_eq!(with("clientPortAddress=10.0.0.1").host, Host::Named("10.0.0.1".into()));
+    for written in ["::1", "[::1]"] {
+        let host = with(&format!("clientPortAddress={written}")).host;
+        assert_eq!(host, Host::Named("::1".into()), "{written}, as Java reads it");
+    }
     assert_eq!(with("dataLogDir=/l").log_dir, std::path::Path::new("/l"));
     assert_eq!(with("maxClientCnxns=0").connections_per_address_max, 0);
     assert_eq!(with("zookeeper.maxCnxns=5").connections_max, 5, "as a system property");

@@ -221,7 +221,7 @@ impl ZooCfg {
             data_dir: reader.text("dataDir"),
             data_log_dir: reader.text("dataLogDir"),
             client_port: reader.port("clientPort"),
-            client_port_address: reader.text("clientPortAddress"),
+            client_port_address: reader.text("clientPortAddress").map(unbracketed),
             backlog: reader.number("clientPortListenBacklog").map(|n| n.clamp(-1, 65535) as i32),
             secure_port: reader.left.contains_key("secureClientPort"),
             secure_address: reader.left.contains_key("secureClientPortAddress"),
@@ -288,6 +288,14 @@ impl ZooCfg {
     /// Reads the properties of the file that `dynamicConfigFile` names.
     pub fn read_dynamic(&mut self, properties: Vec<Property>) -> Result<(), Problems> {
         self.ensemble.take_dynamic(properties)
+    }
+}
+
+/// An address of version 6 may stand in brackets, as Java's may.
+fn unbracketed(host: String) -> String {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inside) if inside.contains(':') => inside.to_owned(),
+        _ => host,
     }
 }
 
