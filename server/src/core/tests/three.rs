@@ -13,6 +13,7 @@ use replication::wire::packet::{Packet, PacketBuffer, packet_len};
 use replication::{Input, LinkId, Membership, Output, Port, ReplicaConfig, RoleKind};
 
 use super::bench::{Bench, Disk, config, conn, create, set};
+use crate::core::retention::Retention;
 use crate::core::{CoreConfig, CoreInput};
 use crate::link::{Service, ToShard};
 use crate::peer::{PeerEvent, PeerOrder};
@@ -313,6 +314,29 @@ fn a_differing_state_is_found_by_a_synchronization() {
     assert!(three.follows());
     let [first, others @ ..] = three.states();
     assert_eq!(others, [first; SERVERS - 1]);
+}
+
+/// The next start would find nothing to compare it with.
+#[test]
+fn a_state_that_was_given_up_is_not_saved() {
+    let mut three = Three::new();
+    three.write(1, "/a");
+    three.pump();
+    let (leader, follower) = (three.leader, three.follower);
+    plant(&mut three.ends[follower], b"/a");
+    // A snapshot is due after every transaction.
+    three.ends[follower].core.retention = Retention::new(1, u64::MAX, 3, Vec::new(), 1);
+    three.write(2, "/b");
+    three.ends[leader].settle();
+    for order in std::mem::take(&mut three.ends[leader].out.peers) {
+        three.carry(leader, order);
+    }
+    let follower = &mut three.ends[follower];
+    assert_eq!(service(follower), Some(Service::Nobody));
+    let before = follower.disk.snapshots.len();
+    follower.pass(2000, &[]);
+    follower.settle();
+    assert_eq!(follower.disk.snapshots.len(), before);
 }
 
 /// The leader's state is the wrong one: both followers give theirs up, and the leader its role. All
