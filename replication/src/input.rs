@@ -133,8 +133,8 @@ pub enum Input {
     /// Give up leading or following and elect anew.
     Abdicate,
     /// The state that follows from the history differs from the leader's: appended batches from
-    /// the last one on were not logged, and this server takes part in no decision until a leader
-    /// sent it a snapshot.
+    /// the last one on were not logged, and this server cannot be elected until a leader sent it a
+    /// snapshot. It votes for whoever has all that it acknowledged.
     Distrust {
         /// Where the own log ends.
         end: Zxid,
