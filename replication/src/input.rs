@@ -27,7 +27,7 @@ pub struct Durable {
     /// not known to be committed before this server was told that it is up to date.
     pub committed: Zxid,
     /// False if this history must not be relied upon (an operator's restore, a truncation that
-    /// did not end where it should): the server takes part in no decision until a leader sent it
+    /// did not end where it should): the server cannot be elected until a leader sent it
     /// a snapshot.
     pub trusted: bool,
 }

@@ -1,5 +1,5 @@
 //! Three servers, joined by a network that loses nothing. One of the followers comes to another
-//! state than its leader. With it alone the leader would have no quorum: it has no vote until it
+//! state than its leader. With it alone the leader would have no quorum: it cannot be elected until it
 //! has the leader's state.
 
 use std::collections::BTreeMap;
