@@ -1,6 +1,6 @@
-//! Three servers, joined by a network that loses nothing. One of the followers, or the leader, comes
-//! to another state than the others. Who gives its state up cannot be elected before it has a
-//! leader's, but votes.
+//! Three servers, joined by a network that loses nothing. One of the followers, or the leader,
+//! comes to another state than the others. Who gives its state up cannot be elected before it has
+//! a leader's, but votes.
 
 use std::collections::BTreeMap;
 
