@@ -98,6 +98,11 @@ impl Mesh {
         self.peers.get(&peer).is_some_and(|slot| slot.unreachable)
     }
 
+    /// True if there was a connection to a peer, and now there is none.
+    pub(crate) fn is_lost(&self, peer: ServerId) -> bool {
+        self.peers.get(&peer).is_some_and(|slot| slot.seen && slot.open.is_none())
+    }
+
     fn dial(&mut self, peer: ServerId, to: Vec<Address>, now: Mono, out: &mut Vec<Output>) {
         let link = self.new_link();
         let slot = self.peers.entry(peer).or_default();
@@ -244,22 +249,19 @@ impl Mesh {
         self.on_disconnected(link);
     }
 
-    /// A connection ended. It is opened again when there is something to say. The peer, if it was
-    /// connected until now: whether it can still be reached is not known.
-    pub(crate) fn on_disconnected(&mut self, link: LinkId) -> Option<ServerId> {
+    /// A connection ended. It is opened again when there is something to say.
+    pub(crate) fn on_disconnected(&mut self, link: LinkId) {
         match self.channels.remove(&link) {
             Some(Channel::Dialing { peer, .. }) => {
                 let slot = self.peers.entry(peer).or_default();
                 slot.dialing = slot.dialing.filter(|dialing| *dialing != link);
                 slot.unreachable = slot.seen && slot.open.is_none();
-                None
             }
             Some(Channel::Open { peer, .. }) => {
                 let slot = self.peers.entry(peer).or_default();
                 slot.open = slot.open.filter(|open| *open != link);
-                Some(peer).filter(|_| slot.open.is_none())
             }
-            Some(Channel::Stranger { .. }) | None => None,
+            Some(Channel::Stranger { .. }) | None => {}
         }
     }
 

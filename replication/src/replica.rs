@@ -1,7 +1,7 @@
 //! The router: gives an input to where it belongs and collects the outputs. Everything that is
 //! judged is judged in the roles.
 
-use model::{Mono, ServerId, Zxid};
+use model::{Mono, Zxid};
 
 use crate::body::{Body, ReplicaConfig};
 use crate::input::{Durable, Input};
@@ -157,9 +157,9 @@ impl Ensemble {
                     self.change(|role, body| role.on_heard(body, now, heard, out));
                 }
             }
-            Routed::Unreachable(lost) => {
+            Routed::Unreachable => {
                 self.body.watch_link_setup();
-                self.change(|role, body| role.on_unreachable(body, lost, now, out));
+                self.change(|role, body| role.on_unreachable(body, now, out));
             }
             Routed::Role(input) => {
                 self.change(|role, body| role.on_input(body, now, input, out));
@@ -251,7 +251,8 @@ impl Ensemble {
                 Routed::Mesh(mesh.on_received(link, &bytes, now, configured, out))
             }
             Input::Disconnected { link } if mine(link) => {
-                Routed::Unreachable(mesh.on_disconnected(link))
+                mesh.on_disconnected(link);
+                Routed::Unreachable
             }
             other => Routed::Role(other),
         }
@@ -261,7 +262,7 @@ impl Ensemble {
 /// Where an input went.
 enum Routed {
     Mesh(Vec<Heard>),
-    /// An election connection ended: this server was connected until now.
-    Unreachable(Option<ServerId>),
+    /// An election connection ended, or did not come about.
+    Unreachable,
     Role(Input),
 }

@@ -12,7 +12,8 @@ pub enum Timer {
     /// Leading, not established: the quorum did not come in time. Learning: the handshake did
     /// not get ahead in time.
     Barrier,
-    /// Learning: try to connect to the leader again.
+    /// Electing: ask those again who are waited for and not connected any more. Learning: try to
+    /// connect to the leader again.
     Redial,
     /// Learning: nothing heard from the leader for too long.
     ReadLimit,

@@ -17,11 +17,11 @@ use crate::wire::packet::{Packet, PacketBuffer};
 
 /// Attempts to connect to a leader before it is given up, within about 1.2 s. ZooKeeper makes five
 /// in 0.5 s; but a ZooKeeper leader opens its port up to 200 ms after others may know that it won.
-const ATTEMPTS: u32 = 16;
+const ATTEMPTS: u32 = 51;
 /// First pause between two attempts; each is twice as long as the one before.
 const PAUSE_MIN: Duration = Duration::from_millis(5);
 /// Longest pause.
-const PAUSE_MAX: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_millis(25);
 
 /// Getting in touch with the elected leader.
 #[derive(Debug)]

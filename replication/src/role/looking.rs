@@ -1,5 +1,6 @@
 //! Searching for a leader: fast leader election (`zab-wire` 1.6 to 1.9).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use model::{Mono, ServerId, Zxid};
@@ -14,6 +15,10 @@ use crate::role::discovering::Discovering;
 use crate::role::leading::Leading;
 use crate::timers::Timer;
 use crate::wire::election::{NOTIFICATION_VERSION, PeerState};
+
+/// First pause before voters that are waited for and whose connection ended are asked again; each
+/// is twice as long as the one before.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
 
 /// Electing.
 #[derive(Debug)]
@@ -34,6 +39,10 @@ struct Ballot {
     interval: Duration,
     /// The proposal has a quorum; a better vote may still come.
     finalizing: bool,
+    /// Until those without a vote and without a connection are asked again.
+    pause: Duration,
+    /// Were told the proposal in answer to a worse vote.
+    answered: BTreeSet<ServerId>,
 }
 
 impl Looking {
@@ -75,6 +84,8 @@ impl Looking {
             outside: Tally::default(),
             interval,
             finalizing: false,
+            pause: PAUSE_MIN,
+            answered: BTreeSet::new(),
         };
         body.timers.set(Timer::Notify, now + interval);
         ballot.broadcast(body, now, out);
@@ -143,6 +154,10 @@ impl Looking {
                 let vote = ballot.proposal;
                 finish(vote, &ballot.received.supporters(&vote), body, now, out)
             }
+            Timer::Redial if ballot.finalizing => {
+                ballot.ask_again(body, now, out);
+                Role::Looking(Looking { ballot: Some(ballot) })
+            }
             Timer::Finalize
             | Timer::Barrier
             | Timer::Redial
@@ -152,24 +167,8 @@ impl Looking {
         }
     }
 
-    /// A peer cannot be reached; perhaps it was the last one to wait for. One that is
-    /// waited for and whose connection has just ended is told the vote again: that finds out
-    /// whether it is there at all.
-    pub(crate) fn on_unreachable(
-        self,
-        body: &mut Body,
-        lost: Option<ServerId>,
-        now: Mono,
-        out: &mut Vec<Output>,
-    ) -> Role {
-        if let (Some(ballot), Some(lost)) = (&self.ballot, lost)
-            && ballot.finalizing
-            && body.config.members.is_voter(lost)
-            && !ballot.received.has(lost)
-        {
-            let proposal = ballot.proposal;
-            body.notify(lost, &proposal, now, out);
-        }
+    /// A peer cannot be reached; perhaps it was the last one to wait for.
+    pub(crate) fn on_unreachable(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
         match self.ballot {
             Some(ballot) if ballot.finalizing => ballot.weigh(body, now, out),
             Some(_) | None => Role::Looking(self),
@@ -223,6 +222,19 @@ impl Ballot {
         }
     }
 
+    /// Finds out whether the voters that are waited for are there at all. What was said to a leader
+    /// that died went into a connection that ended with it, or to a port that its process had not
+    /// given up yet. (Who never had a connection may be starting, and is waited for.)
+    fn ask_again(&mut self, body: &mut Body, now: Mono, out: &mut Vec<Output>) {
+        for peer in body.config.members.quorum().voters() {
+            if peer != body.me() && !self.received.has(peer) && body.mesh.is_lost(peer) {
+                body.notify(peer, &self.proposal, now, out);
+            }
+        }
+        self.pause *= 2;
+        body.timers.set(Timer::Redial, now + self.pause);
+    }
+
     /// A vote of a server that looks for a leader as well.
     fn on_looking(
         &mut self,
@@ -252,7 +264,11 @@ impl Ballot {
             self.finalizing = false;
             self.interval = Duration::from_millis(body.config.notify_ms_min);
             body.timers.set(Timer::Notify, now + self.interval);
+            self.answered.clear();
             self.broadcast(body, now, out);
+        } else if !vote.agrees_with(&proposal) && self.answered.insert(from) {
+            // It did not look for a leader yet when it was told, and would not be told again soon.
+            body.notify(from, &proposal, now, out);
         }
         self.received.record(from, Vote { version: 0, ..vote });
     }
@@ -296,10 +312,13 @@ impl Ballot {
                 self.finalizing = true;
                 let wait = Duration::from_millis(body.config.finalize_ms);
                 body.timers.set(Timer::Finalize, now + wait);
+                self.pause = PAUSE_MIN;
+                body.timers.set(Timer::Redial, now + self.pause);
             }
         } else {
             self.finalizing = false;
             body.timers.stop(Timer::Finalize);
+            body.timers.stop(Timer::Redial);
         }
         Role::Looking(Looking { ballot: Some(self) })
     }

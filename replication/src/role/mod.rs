@@ -108,16 +108,10 @@ impl Role {
         }
     }
 
-    /// An election connection ended (that with `lost`) or could not be established.
-    pub(crate) fn on_unreachable(
-        self,
-        body: &mut Body,
-        lost: Option<ServerId>,
-        now: Mono,
-        out: &mut Vec<Output>,
-    ) -> Role {
+    /// An election connection ended or could not be established.
+    pub(crate) fn on_unreachable(self, body: &mut Body, now: Mono, out: &mut Vec<Output>) -> Role {
         match self {
-            Role::Looking(role) => role.on_unreachable(body, lost, now, out),
+            Role::Looking(role) => role.on_unreachable(body, now, out),
             role @ (Role::Discovering(_)
             | Role::Synchronizing(_)
             | Role::Following(_)

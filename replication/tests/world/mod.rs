@@ -90,6 +90,8 @@ pub struct Node {
     receiving: Option<(Vec<u8>, Vec<Entry>)>,
     pub role: RoleKind,
     listens: bool,
+    /// When it was killed.
+    died: Option<Mono>,
     next: Zxid,
     wake_at: Option<Mono>,
     pub syncs: u64,
@@ -141,6 +143,8 @@ pub struct Setup {
     pub disk_ms: (u64, u64),
     pub retained: usize,
     pub cut_bytes: bool,
+    /// How long the election port of a process that was killed still takes connections, ms.
+    pub linger_ms: u64,
     pub empty_may_vote: bool,
     /// Servers that speak ZooKeeper's protocol and no more.
     pub plain: BTreeSet<u8>,
@@ -156,6 +160,7 @@ impl Default for Setup {
             disk_ms: (2, 2),
             retained: 1000,
             cut_bytes: false,
+            linger_ms: 0,
             empty_may_vote: true,
             plain: BTreeSet::new(),
         }
@@ -252,6 +257,7 @@ impl World {
                 receiving: None,
                 role: RoleKind::Looking,
                 listens: false,
+                died: None,
                 next: Zxid::ZERO,
                 wake_at: None,
                 syncs: 0,
@@ -324,7 +330,9 @@ impl World {
         for _ in 0..done {
             self.finish_disk(id);
         }
+        let now = self.now;
         let node = self.node(id);
+        node.died = Some(now);
         node.replica = None;
         node.disk.clear();
         node.receiving = None;
@@ -673,6 +681,16 @@ impl World {
             self.conns.remove(&id);
             return;
         }
+        let linger = Duration::from_millis(self.setup.linger_ms);
+        let end = self.nodes[&peer].died.map(|died| died + linger).filter(|end| *end > self.now);
+        if let (false, Port::Election, Some(end)) = (self.is_up(peer), port, end) {
+            let conn = self.conns.get_mut(&id).expect("just seen");
+            conn.established = true;
+            conn.free_at[0] = end;
+            self.push(id, 0, Wire::Fin);
+            self.give(node, Input::Connected { link });
+            return;
+        }
         if !open {
             self.links.remove(&(node, life, link));
             self.conns.remove(&id);
@@ -970,6 +988,7 @@ pub fn chaos(seed: u64, prepare: impl Fn(&mut Replica) + 'static) -> Result<u64,
         disk_ms: (1, 1 + random.below(40)),
         retained: [2, 5, 1000][random.below(3) as usize],
         cut_bytes: random.chance(50),
+        linger_ms: if random.chance(50) { 0 } else { 10 },
         empty_may_vote: true,
         plain: BTreeSet::new(),
     };
