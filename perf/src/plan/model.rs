@@ -374,10 +374,16 @@ fn at_rate(points: &[RatePoint], rate: f64) -> RatePoint {
     }
 }
 
-/// What is on a straight line is the time that all requests of a second take together.
+/// The time that all requests of a second take together bends down as they share more and more
+/// wake-ups, over several decades of rates: a power of the rate between two points. (A straight
+/// line lies below such a curve, by a fifth half way between points that are a factor of ten apart.)
 fn cpu_between(a: &RatePoint, b: &RatePoint, rate: f64) -> f64 {
     let (from, to) = (a.rate * a.cpu_us, b.rate * b.cpu_us);
-    (from + (to - from) * (rate - a.rate) / (b.rate - a.rate).max(1e-9)) / rate.max(1e-9)
+    if a.rate <= 0.0 || b.rate <= a.rate || from <= 0.0 || to <= 0.0 {
+        return b.cpu_us;
+    }
+    let part = (rate / a.rate).ln() / (b.rate / a.rate).ln();
+    from * (to / from).powf(part) / rate
 }
 
 fn cpu_at(points: &[RatePoint], rate: f64) -> f64 {
@@ -466,8 +472,8 @@ pub(super) mod tests {
         assert!((cpu_at(&points, 1000.0) - 10.0).abs() < 1e-9);
         assert!((cpu_at(&points, 10.0) - 10.0).abs() < 1e-9, "no dearer than the first point");
         assert!((cpu_at(&points, 1e6) - 1.0).abs() < 1e-9, "no cheaper than the last");
-        // Half way between 10 ms and 100 ms a second.
-        assert!((cpu_at(&points, 50_500.0) * 50_500.0 - 55_000.0).abs() < 1.0);
+        // Between 10 ms and 100 ms a second, at ten times the rate of the one and a tenth of the other.
+        assert!((cpu_at(&points, 10_000.0) * 10_000.0 - 31_623.0).abs() < 1.0);
     }
 
     #[test]
