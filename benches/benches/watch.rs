@@ -111,6 +111,7 @@ fn serve(sessions: u32, ask: &Request<'_>) -> Served {
         sasl_expected: false,
         skip_acl: false,
         outstanding_max: 1000,
+        crowd: u32::MAX,
         sessionless_ms: 10_000,
         version_text: String::new(),
         envi_text: String::new(),

@@ -205,12 +205,15 @@ pub fn recover(
         EpochsFault::Damaged => RecoverError::EpochsDamaged(fault),
         EpochsFault::UnknownVersion(_) => RecoverError::UnknownFormat(fault.to_string()),
     })?;
+    // The newest snapshot is most likely the one to start from. It is loaded first, while the log
+    // comes in from the disk; if the log says otherwise, the work was for nothing.
+    let early = Early::load(image, settings.hash_seed, parallel);
     let segments = image.segments.iter().map(|(id, file)| (*id, (**file).as_ref()));
     let contents = Contents::read(segments.collect(), parallel)?;
     let surviving = contents.surviving();
     let mut report = Report { warnings: contents.warnings().to_vec(), ..Report::default() };
 
-    let loaded = choose(image, &surviving, settings.hash_seed, parallel, &mut report)?;
+    let loaded = choose(image, &surviving, early, settings.hash_seed, parallel, &mut report)?;
     let found_snapshot = loaded.is_some();
     let mut draft = match loaded {
         Some(Loaded { tree, stored, census, znodes }) => {
@@ -342,6 +345,19 @@ impl Tail {
     }
 }
 
+/// The newest snapshot, loaded before it is known whether it is the one.
+struct Early {
+    zxid: Zxid,
+    loaded: Result<Loaded, SnapshotFault>,
+}
+
+impl Early {
+    fn load(image: &DiskImage, seed: u64, parallel: &dyn Parallel) -> Option<Early> {
+        let (zxid, file) = image.snapshots.iter().max_by_key(|(zxid, _)| *zxid)?;
+        Some(Early { zxid: *zxid, loaded: snapshot::load(file, seed, parallel) })
+    }
+}
+
 /// A file that may be the state to start from.
 struct Candidate<'a> {
     zxid: Zxid,
@@ -354,6 +370,7 @@ struct Candidate<'a> {
 fn choose(
     image: &DiskImage,
     log: &Surviving<'_>,
+    mut early: Option<Early>,
     seed: u64,
     parallel: &dyn Parallel,
     report: &mut Report,
@@ -377,7 +394,18 @@ fn choose(
             // An own one of the same zxid: replaced by the adoption.
             continue;
         }
-        match examine(zxid, file.file, log, seed, chosen.is_none(), parallel) {
+        let examined = examine(zxid, file.file, log).and_then(|()| {
+            if chosen.is_some() {
+                return Ok(None);
+            }
+            // Not two states in memory at once.
+            let early = early.take().filter(|early| early.zxid == zxid && !file.incoming);
+            match early {
+                Some(early) => early.loaded.map(Some),
+                None => snapshot::load(file.file, seed, parallel).map(Some),
+            }
+        });
+        match examined {
             Ok(loaded) => {
                 report.snapshots.push(zxid);
                 report.adopt = report.adopt.or(file.incoming.then_some(zxid));
@@ -404,15 +432,8 @@ fn choose(
     Ok(chosen)
 }
 
-/// Checks one snapshot; loads it if `whole`.
-fn examine(
-    zxid: Zxid,
-    file: &Image,
-    log: &Surviving<'_>,
-    seed: u64,
-    whole: bool,
-    parallel: &dyn Parallel,
-) -> Result<Option<Loaded>, SnapshotFault> {
+/// Whether a snapshot is what its name says, and part of the history.
+fn examine(zxid: Zxid, file: &Image, log: &Surviving<'_>) -> Result<(), SnapshotFault> {
     let outline = snapshot::outline((**file).as_ref())?;
     if outline.zxid != zxid {
         let cause = format!("it is one of {:?} under another's name", outline.zxid);
@@ -422,7 +443,7 @@ fn examine(
         let cause = "the log forgot the history that it is part of".to_owned();
         return Err(SnapshotFault::Damaged(cause));
     }
-    if whole { snapshot::load(file, seed, parallel).map(Some) } else { Ok(None) }
+    Ok(())
 }
 
 /// Whether a snapshot may hold entries that were forgotten. If its last entry was appended again

@@ -205,6 +205,7 @@ fn shard_config() -> ShardConfig {
         sasl_expected: false,
         skip_acl: false,
         outstanding_max: 1000,
+        crowd: server::limits::CROWD,
         sessionless_ms: 10_000,
         version_text: String::new(),
         envi_text: String::new(),

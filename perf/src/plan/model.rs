@@ -376,7 +376,7 @@ fn at_rate(points: &[RatePoint], rate: f64) -> RatePoint {
 
 /// The time that all requests of a second take together bends down as they share more and more
 /// wake-ups, over several decades of rates: a power of the rate between two points. (A straight
-/// line lies below such a curve, by a fifth half way between points that are a factor of ten apart.)
+/// line lies below such a curve, by a fifth between points that are a factor of ten apart.)
 fn cpu_between(a: &RatePoint, b: &RatePoint, rate: f64) -> f64 {
     let (from, to) = (a.rate * a.cpu_us, b.rate * b.cpu_us);
     if a.rate <= 0.0 || b.rate <= a.rate || from <= 0.0 || to <= 0.0 {
@@ -472,7 +472,7 @@ pub(super) mod tests {
         assert!((cpu_at(&points, 1000.0) - 10.0).abs() < 1e-9);
         assert!((cpu_at(&points, 10.0) - 10.0).abs() < 1e-9, "no dearer than the first point");
         assert!((cpu_at(&points, 1e6) - 1.0).abs() < 1e-9, "no cheaper than the last");
-        // Between 10 ms and 100 ms a second, at ten times the rate of the one and a tenth of the other.
+        // Between 10 ms and 100 ms a second, ten times the rate of the one, a tenth of the other's.
         assert!((cpu_at(&points, 10_000.0) * 10_000.0 - 31_623.0).abs() < 1.0);
     }
 

@@ -276,7 +276,7 @@ impl Executor {
             events.clear();
             turn.wait(&mut events).await?;
             let now = self.clock.now();
-            self.take_feed(now);
+            self.take_feed(&mut turn, now);
             for event in &events {
                 self.on_event(&mut turn, *event, now);
             }
@@ -299,12 +299,15 @@ impl Executor {
 
     /// Consumes what is published. Before new requests are looked at, so that whoever asks after
     /// an acknowledgement sees what was acknowledged.
-    fn take_feed(&mut self, now: Now) -> bool {
-        let Some(seat) = &mut self.shard else { return false };
+    fn take_feed(&mut self, turn: &mut Turn, now: Now) -> bool {
         let mut taken = false;
-        while seat.shard.feed_pending() > 0 {
+        while let Some(seat) = self.shard.as_mut().filter(|seat| seat.shard.feed_pending() > 0) {
             seat.shard.step(now, ShardInput::Feed, &mut seat.out);
             taken = true;
+            if seat.shard.owes_events() {
+                seat.shard.end_turn(now, &mut seat.out);
+                self.serve_sockets(turn, now);
+            }
         }
         taken
     }
@@ -555,7 +558,7 @@ impl Executor {
             }
             let mut busy = self.carry_to_core(turn, now);
             busy |= self.carry_from_core(turn, now);
-            busy |= self.take_feed(now);
+            busy |= self.take_feed(turn, now);
             busy |= self.serve_sockets(turn, now);
             if !busy {
                 quiet = true;

@@ -22,9 +22,9 @@ const SMALL_BYTES_MAX: u64 = 4096;
 pub(crate) fn map_all(dirs: &Dirs) -> io::Result<DiskImage> {
     sync_dir(&dirs.log)?;
     sync_dir(&dirs.snapshots)?;
-    let snapshots = map_named(&dirs.snapshots, "snapshot.")?;
-    let incoming = map_named(&dirs.snapshots, "incoming.")?;
-    let segments = map_named(&dirs.log, "log.")?;
+    let snapshots = map_named(&dirs.snapshots, "snapshot.", Ahead::Newest)?;
+    let incoming = map_named(&dirs.snapshots, "incoming.", Ahead::Newest)?;
+    let segments = map_named(&dirs.log, "log.", Ahead::All)?;
     let epochs = [SmallFile::EpochA, SmallFile::EpochB];
     let [first, second] = epochs.map(|file| read_small(&dirs.small(file)));
     let by_zxid = |files: Vec<(u64, Image)>| {
@@ -51,7 +51,7 @@ fn read_small(path: &Path) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(content))
 }
 
-fn map_named(dir: &Path, prefix: &str) -> io::Result<Vec<(u64, Image)>> {
+fn map_named(dir: &Path, prefix: &str, ahead: Ahead) -> io::Result<Vec<(u64, Image)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -61,13 +61,32 @@ fn map_named(dir: &Path, prefix: &str) -> io::Result<Vec<(u64, Image)>> {
         let Some(number) = number.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else {
             continue;
         };
-        found.push((number, map(&entry.path())?));
+        found.push((number, entry.path()));
     }
     found.sort_by_key(|(number, _)| *number);
-    Ok(found)
+    let newest = found.last().map(|(number, _)| *number);
+    let mut mapped = Vec::with_capacity(found.len());
+    for (number, path) in found {
+        let ahead = match ahead {
+            Ahead::All => true,
+            Ahead::Newest => Some(number) == newest,
+        };
+        mapped.push((number, map(&path, ahead)?));
+    }
+    Ok(mapped)
 }
 
-fn map(path: &Path) -> io::Result<Image> {
+/// What recovery is going to read as a whole: asked for at once, it comes in as fast as the disk
+/// can while what was there first is worked on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ahead {
+    /// Every block of the log is looked at, and it was written past the page cache.
+    All,
+    /// Of older snapshots only the header.
+    Newest,
+}
+
+fn map(path: &Path, ahead: bool) -> io::Result<Image> {
     let file = File::open(path)?;
     // Costs nothing for what is clean already.
     file.sync_all()?;
@@ -80,6 +99,10 @@ fn map(path: &Path) -> io::Result<Image> {
     // alone. Segments are overwritten only after recovery, which keeps none of them mapped; none
     // is ever shortened while it has a name.
     let mapped = unsafe { memmap2::Mmap::map(&file) }?;
+    if ahead {
+        // Advice only: without it everything is read all the same, later.
+        let _ = mapped.advise(memmap2::Advice::WillNeed);
+    }
     Ok(Arc::new(mapped))
 }
 

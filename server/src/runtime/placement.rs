@@ -401,6 +401,7 @@ fn shard_config(config: &Resolved, shard: ShardId, shards: usize, envi_text: &st
         outstanding_max: config
             .outstanding_max
             .map_or(SHARD_SUBMITS_MAX, |all| all.div_ceil(shards)),
+        crowd: crate::limits::CROWD,
         sessionless_ms: config.sessionless_ms,
         version_text: config.version_text.clone(),
         envi_text: envi_text.to_owned(),

@@ -10,6 +10,9 @@
 //! then:            sessions attached at this point are welcomed, reads that waited are run
 //! ```
 //!
+//! One exception, which no client can tell from that order: if a crowd is to be told, whoever
+//! watches nothing has its replies first, and no request is looked at before the rest.
+//!
 //! **Invariants:** the view only moves forward; a reply to a write leaves only from the feed;
 //! replies of a connection leave in the order of its requests; everything published is consumed
 //! before newly arrived bytes are looked at, so that whoever learned of an acknowledged write
@@ -31,10 +34,11 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Effects, Version};
-use model::{Mono, Now, SessionId, Zxid};
+use engine::{Effect, Effects, Version};
+use model::{Mono, Now, OpCode, SessionId, Zxid, path};
 use protocol::{Split, frame};
 use tracing::debug;
 
@@ -43,7 +47,7 @@ use self::handshake::Grant;
 use self::pipeline::Credit;
 use self::report::Stats;
 use self::watches::WatchTable;
-use crate::feed::{Answer, Completion, Subscriber};
+use crate::feed::{Answer, CommitBatch, Completion, Subscriber};
 use crate::limits::{LINGER_MS, OUTBOX_BYTES_PAUSE, READ_BYTES_PER_TURN};
 use crate::link::{ConnId, DropReason, Service, ShardId, Submits, ToCore, ToShard};
 
@@ -76,6 +80,9 @@ pub struct ShardConfig {
     /// This shard's part of `globalOutstandingLimit`: while more requests than this wait for their
     /// answer, connections that have one waiting are not read from.
     pub outstanding_max: usize,
+    /// So many watchers of one znode here are a crowd: whoever changed it has the answer before
+    /// they are told.
+    pub crowd: u32,
     /// Close a connection that has no session after this long, ms.
     pub sessionless_ms: u64,
     /// Version text of `srvr` and `stat`.
@@ -144,6 +151,8 @@ pub struct Shard {
     /// State after everything consumed.
     view: Version,
     feed: Subscriber,
+    /// A batch of which some answers went out ahead of the events.
+    halfway: Option<Halfway>,
     /// The feed has been told that every batch may concern this shard.
     interested: bool,
     connections: Connections,
@@ -192,16 +201,24 @@ pub struct Shard {
     event: Vec<u8>,
 }
 
+/// A batch in the middle. Nothing that could show its end to anybody runs before that end.
+struct Halfway {
+    batch: Arc<CommitBatch>,
+    /// The entries of its first segment that have been answered, rising.
+    answered: Vec<usize>,
+}
+
 impl Shard {
     /// Starts at a version of the state. Serves nobody until it is told that the server serves.
     pub fn new(config: ShardConfig, version: Version, feed: Subscriber) -> Shard {
         Shard {
             connections: Connections::new(config.shard),
+            watches: WatchTable::with_crowd(config.crowd),
             config,
             view: version,
             feed,
+            halfway: None,
             interested: false,
-            watches: WatchTable::new(),
             submits: Submits::default(),
             credit: Credit::default(),
             clock: Mono(0),
@@ -239,6 +256,9 @@ impl Shard {
     /// Takes one input.
     pub fn step(&mut self, now: Now, input: ShardInput<'_>, out: &mut ShardOutputs) {
         self.clock = now.mono;
+        if let ShardInput::Core(_) | ShardInput::Tick = input {
+            self.finish_batch(now, out);
+        }
         match input {
             ShardInput::Bytes { conn, bytes } => {
                 self.catch_up(now, out);
@@ -302,9 +322,15 @@ impl Shard {
         self.connections.get(conn).map_or(&[], |conn| conn.outbox.pending())
     }
 
-    /// Batches published in the feed and not yet taken.
+    /// Batches published in the feed and not yet taken to the end.
     pub fn feed_pending(&self) -> u64 {
-        self.feed.pending()
+        self.feed.pending() + u64::from(self.owes_events())
+    }
+
+    /// True if a batch was taken and the events of it are still to come, with the next
+    /// [`ShardInput::Feed`]: time to end the turn and to send the answers.
+    pub fn owes_events(&self) -> bool {
+        self.halfway.is_some()
     }
 
     /// True if a change anywhere could concern a watch of this shard.
@@ -480,6 +506,7 @@ impl Shard {
         conn.outbox.sent(bytes);
         // Half of the bound, so that a reader at the edge does not flap.
         if conn.paused && conn.outbox.len() <= OUTBOX_BYTES_PAUSE / 2 {
+            self.finish_batch(now, out);
             self.run_waiting(now, id.slot, out);
             self.recheck.push(id.slot);
         }
@@ -487,6 +514,10 @@ impl Shard {
 
     /// Lets connections go on that had been stopped and need not be any more.
     fn settle(&mut self, now: Now, out: &mut ShardOutputs) {
+        if self.owes_events() {
+            // Whoever has its answer and asks on must not be served by a view that lacks the write.
+            return;
+        }
         self.feed_starved();
         // In the order in which they were answered: whoever waits for room has waited longest.
         let mut next = 0;
@@ -510,16 +541,81 @@ impl Shard {
 
     /// Consumes everything that is published.
     fn catch_up(&mut self, now: Now, out: &mut ShardOutputs) {
-        while self.feed.pending() > 0 && self.take_batch(now, out) {}
+        while self.feed_pending() > 0 && self.take_batch(now, out) {}
     }
 
-    /// Consumes one batch; false if there was none.
+    /// Consumes one batch, or half of one; false if there was none.
     fn take_batch(&mut self, now: Now, out: &mut ShardOutputs) -> bool {
+        if self.finish_batch(now, out) {
+            return true;
+        }
         let Some(batch) = self.feed.next() else { return false };
+        let answered = self.answer_ahead(now, &batch, out);
+        if answered.is_empty() {
+            self.deliver_batch(now, &batch, &answered, out);
+        } else {
+            self.halfway = Some(Halfway { batch, answered });
+        }
+        true
+    }
+
+    /// Consumes the rest of a batch; false if none is in the middle.
+    fn finish_batch(&mut self, now: Now, out: &mut ShardOutputs) -> bool {
+        let Some(Halfway { batch, answered }) = self.halfway.take() else { return false };
+        self.deliver_batch(now, &batch, &answered, out);
+        true
+    }
+
+    /// If a crowd is to be told, answers those first whom no event concerns, because they watch
+    /// nothing: to tell a crowd takes milliseconds. Returns the entries that were answered.
+    fn answer_ahead(
+        &mut self,
+        now: Now,
+        batch: &CommitBatch,
+        out: &mut ShardOutputs,
+    ) -> Vec<usize> {
+        let mut answered = Vec::new();
+        // What comes after a cut may have to wait for reads before it.
+        let Some(segment) = batch.segments.first() else { return answered };
+        let effects = &segment.effects;
+        let crowded = |effect: &Effect| {
+            let path = effects.path(&effect.path);
+            let parent = path::split(path).map(|(parent, _)| parent);
+            self.watches.is_crowded(path) || parent.is_some_and(|p| self.watches.is_crowded(p))
+        };
+        if !self.watches.has_crowds() || !effects.list.iter().any(crowded) {
+            return answered;
+        }
+        let mut previous = self.view.zxid();
+        for (index, entry) in segment.entries.iter().enumerate() {
+            if let Some(completion) = &entry.completion
+                && completion.conn.shard == self.config.shard
+                && let Answer::Reply { opcode, .. } = completion.answer
+                && opcode != OpCode::CloseSession.code()
+                && !self.watches.is_owner(completion.conn.slot)
+            {
+                let at = Position { effects, previous, zxid: entry.zxid };
+                self.on_completion(now, completion, at, out);
+                answered.push(index);
+            }
+            previous = entry.zxid;
+        }
+        answered
+    }
+
+    /// Delivers a batch but for the entries that have been answered.
+    fn deliver_batch(
+        &mut self,
+        now: Now,
+        batch: &CommitBatch,
+        answered: &[usize],
+        out: &mut ShardOutputs,
+    ) {
+        let mut answered = answered.iter().peekable();
         for segment in &batch.segments {
             let mut start = 0;
             let mut previous = self.view.zxid();
-            for entry in &segment.entries {
+            for (index, entry) in segment.entries.iter().enumerate() {
                 let end = entry.effects_end as usize;
                 if !self.watches.is_empty() {
                     for effect in &segment.effects.list[start..end] {
@@ -530,6 +626,7 @@ impl Shard {
                 start = end;
                 if let Some(completion) = &entry.completion
                     && completion.conn.shard == self.config.shard
+                    && answered.next_if_eq(&&index).is_none()
                 {
                     let effects = &segment.effects;
                     let at = Position { effects, previous, zxid: entry.zxid };
@@ -545,7 +642,6 @@ impl Shard {
             }
             self.runnable = runnable;
         }
-        true
     }
 
     fn on_completion(

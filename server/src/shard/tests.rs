@@ -76,6 +76,7 @@ pub(super) fn config() -> ShardConfig {
         sasl_expected: false,
         skip_acl: false,
         outstanding_max: 1000,
+        crowd: 3,
         sessionless_ms: 10_000,
         version_text: String::new(),
         envi_text: "Environment:\nzookeeper.version=3.9.5\n".to_owned(),
@@ -211,7 +212,9 @@ impl World {
     pub(super) fn commit(&mut self) {
         self.decide();
         self.publish();
-        self.turn(ShardInput::Feed);
+        while self.shard.feed_pending() > 0 {
+            self.turn(ShardInput::Feed);
+        }
     }
 
     /// Decides everything the shard has sent.

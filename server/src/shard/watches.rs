@@ -94,6 +94,13 @@ struct Place {
     child: u32,
 }
 
+impl Place {
+    /// Watchers, those of both tables twice.
+    fn len(&self) -> u32 {
+        self.data + self.child
+    }
+}
+
 /// One connection's watch on one path.
 #[derive(Debug)]
 struct Watch {
@@ -145,6 +152,9 @@ pub struct WatchTable {
     trigger: u64,
     recursive: u64,
     counts: WatchCounts,
+    /// Watchers that make a crowd, and the places that have so many.
+    crowd: u32,
+    crowded: u32,
 }
 
 impl Default for WatchTable {
@@ -154,8 +164,13 @@ impl Default for WatchTable {
 }
 
 impl WatchTable {
-    /// An empty table.
+    /// An empty table that knows no crowds.
     pub fn new() -> WatchTable {
+        WatchTable::with_crowd(u32::MAX)
+    }
+
+    /// An empty table; so many watchers of one path are a crowd.
+    pub fn with_crowd(crowd: u32) -> WatchTable {
         let hasher = RandomState::with_seeds(KEYS[0], KEYS[1], KEYS[2], KEYS[3]);
         WatchTable {
             heads: HashMap::with_hasher(hasher.clone()),
@@ -169,7 +184,24 @@ impl WatchTable {
             trigger: 0,
             recursive: 0,
             counts: WatchCounts::default(),
+            crowd,
+            crowded: 0,
         }
+    }
+
+    /// True if there is a path that a crowd watches.
+    pub fn has_crowds(&self) -> bool {
+        self.crowded > 0
+    }
+
+    /// True if a crowd watches this very path.
+    pub fn is_crowded(&self, path: &[u8]) -> bool {
+        self.find_place(path).is_some_and(|at| self.places[at as usize].len() >= self.crowd)
+    }
+
+    /// True if the connection watches anything.
+    pub fn is_owner(&self, owner: u32) -> bool {
+        self.owners.get(owner as usize).is_some_and(|owner| owner.first != NIL)
     }
 
     /// True if nobody watches anything.
@@ -446,6 +478,7 @@ impl WatchTable {
         let old = std::mem::replace(&mut watch.modes, new);
         let place = &mut self.places[watch.place as usize];
         let owner = &mut self.owners[watch.owner as usize];
+        let before = place.len();
         match (old.meets(Modes::DATA_TABLE), new.meets(Modes::DATA_TABLE)) {
             (false, true) => {
                 self.counts.data_owners += u64::from(owner.data == 0);
@@ -472,6 +505,11 @@ impl WatchTable {
                 self.counts.child -= 1;
                 place.child -= 1;
             }
+            (true, true) | (false, false) => {}
+        }
+        match (before >= self.crowd, place.len() >= self.crowd) {
+            (false, true) => self.crowded += 1,
+            (true, false) => self.crowded -= 1,
             (true, true) | (false, false) => {}
         }
         match (old.meets(Modes::RECURSIVE), new.meets(Modes::RECURSIVE)) {

@@ -110,6 +110,7 @@ fn config() -> ShardConfig {
         sasl_expected: false,
         skip_acl: false,
         outstanding_max: 5,
+        crowd: 2,
         sessionless_ms: 10_000,
         version_text: "3.9.5".to_owned(),
         envi_text: "Environment:\n".to_owned(),

@@ -256,6 +256,7 @@ fn shard_config(index: usize) -> ShardConfig {
         sasl_expected: false,
         skip_acl: false,
         outstanding_max: 20,
+        crowd: 2,
         sessionless_ms: 10_000,
         version_text: "3.9.5-sim".to_owned(),
         envi_text: String::new(),

@@ -273,6 +273,68 @@ fn answers_are_named_before_events() {
     assert_eq!((out.answers, out.flush), (1, vec![writer, conns[0], conns[1]]));
 }
 
+/// A world in which three clients, which are a crowd here, watch `/hot`, and another one.
+fn crowd() -> (World, Vec<ConnId>, ConnId) {
+    let mut world = World::new();
+    world.elsewhere(&create("/hot"));
+    world.publish();
+    let watchers: Vec<ConnId> = (0..3).map(|_| world.client()).collect();
+    for &conn in &watchers {
+        world.ask(conn, 1, &get("/hot", true));
+        world.got(conn);
+    }
+    let writer = world.client();
+    (world, watchers, writer)
+}
+
+#[test]
+fn a_writer_has_its_answer_before_a_crowd_is_told() {
+    let (mut world, watchers, writer) = crowd();
+    let mut bytes = written(7, &set("/hot", "1"));
+    bytes.extend(asked(8, &get("/hot", false)));
+    world.bytes(writer, &bytes);
+    // A watcher writes as well: its own event comes before its answer, as ever.
+    world.write(watchers[1], 2, &set("/hot", "2"));
+    world.decide();
+    world.publish();
+    world.turn(ShardInput::Feed);
+    assert!(world.shard.owes_events());
+    assert_eq!(world.story(writer), ["r7@6"], "and the read waits for the view");
+    assert!(watchers.iter().all(|conn| world.shard.outbox(*conn).is_empty()));
+    world.turn(ShardInput::Feed);
+    assert!(!world.shard.owes_events() && world.shard.feed_pending() == 0);
+    let stories: Vec<_> = watchers.iter().map(|conn| world.story(*conn)).collect();
+    assert_eq!(stories, [vec!["e3@6:/hot"], vec!["e3@6:/hot", "r2@7"], vec!["e3@6:/hot"]]);
+    assert_eq!(world.story(writer).len(), 1);
+}
+
+/// Whoever learns from the writer that it has its answer, and looks, is told of the change first.
+#[test]
+fn nobody_sees_the_change_before_its_event() {
+    let looks: [fn(&mut World, ConnId); 3] = [
+        |world, watcher| world.ask(watcher, 2, &get("/hot", false)),
+        |world, watcher| {
+            world.turn(ShardInput::Tick);
+            world.ask(watcher, 2, &get("/hot", false));
+        },
+        |world, watcher| {
+            world.tell(ToShard::serving(true));
+            world.ask(watcher, 2, &get("/hot", false));
+        },
+    ];
+    for look in looks {
+        let (mut world, watchers, writer) = crowd();
+        world.write(writer, 7, &set("/hot", "1"));
+        world.decide();
+        world.publish();
+        world.turn(ShardInput::Feed);
+        assert_eq!(world.story(writer), ["r7@6"]);
+        assert!(world.shard.owes_events());
+        look(&mut world, watchers[0]);
+        assert_eq!(world.story(watchers[0]), ["e3@6:/hot", "r2@6"]);
+    }
+}
+
 #[test]
 fn ten_thousand_watchers_of_one_znode() {
     let mut world = World::new();
