@@ -25,7 +25,7 @@ pub const CONNECTION_OUTSTANDING_BYTES_MAX: usize = 8 << 20;
 pub const SHARD_OUTSTANDING_BYTES_MAX: usize = 256 << 20;
 /// Watched (connection, path) pairs of one shard; the connection that asks for more is dropped.
 pub const SHARD_WATCHES_MAX: usize = 64 << 20;
-/// Watchers of one znode on one shard from which on the answer to its change goes before the events:
+/// Watchers of one znode on one shard from which on the answer to its change goes before events:
 /// telling so many takes as long as a few answers.
 pub const CROWD: u32 = 128;
 /// Identities one connection may have proven, its address included; a further proof fails.
