@@ -371,6 +371,9 @@ impl Work<'_> {
         let deletes = args.op.has(Verb::Delete);
         let ephemeral = args.op.has(Verb::CreateEphemeral);
         let mut fresh = 0_u32;
+        if args.rate.is_some() {
+            proc::stay_on_core(self.thread as usize);
+        }
         let from = Instant::now() + duration(args.warmup);
         let plan = Plan {
             outstanding: args.outstanding as usize,

@@ -97,6 +97,18 @@ const PLANTS: &[Plant] = &[
         ],
     },
     Plant {
+        name: "answer ahead of the own event",
+        edits: &[(SHARD, "                && !self.watches.is_owner(completion.conn.slot)\n", "")],
+    },
+    Plant {
+        name: "request served in the middle of a batch",
+        edits: &[(
+            SHARD,
+            "        while self.feed_pending() > 0 && self.take_batch(now, out) {}\n",
+            "        while self.feed.pending() > 0 && self.take_batch(now, out) {}\n",
+        )],
+    },
+    Plant {
         name: "off-by-one in the cut of the tail",
         edits: &[(
             "engine/src/log/recover.rs",
