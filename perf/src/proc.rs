@@ -159,14 +159,14 @@ fn spin_once_us() -> f64 {
     thread_cpu().saturating_sub(before).as_secs_f64() * 1e6
 }
 
-/// CPU time of the calling thread so far, exact. (What `getrusage` says is as old as the last tick.)
+/// CPU time of the calling thread so far, exact; what `getrusage` says is as old as the last tick.
 pub(crate) fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).expect("every thread has a clock");
     Duration::from(time)
 }
 
-/// Keeps the calling thread on one core: the last one of the process for 0, the one before it for 1,
-/// and so on; nothing if there is only one.
+/// Keeps the calling thread on one core: the last one of the process for 0, the one before it for
+/// 1, and so on; nothing if there is only one.
 ///
 /// Where a client wakes a server on the same machine, the scheduler puts both on one core at some
 /// times and on two at others, and a request alone costs three times as much in the second case.
