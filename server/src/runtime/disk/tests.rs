@@ -113,12 +113,17 @@ fn small_files_are_replaced_and_segments_removed() {
         let content = std::fs::read(dirs.small(SmallFile::EpochA)).expect("the file is there");
         assert_eq!(content, b"two");
 
-        disk.submit(DiskOp::PrepareSegment { token: DiskToken(3), segment: SEGMENT, bytes: BYTES });
+        // Large enough to go in steps.
+        let bytes = 3 * BYTES;
+        disk.submit(DiskOp::PrepareSegment { token: DiskToken(3), segment: SEGMENT, bytes });
         complete(&mut disk, 1).await;
         disk.submit(DiskOp::RemoveSegment { token: DiskToken(4), segment: SEGMENT });
+        disk.submit(DiskOp::RemoveSegment { token: DiskToken(6), segment: SEGMENT });
         disk.submit(DiskOp::MeasureSpace { token: DiskToken(5) });
-        let done = complete(&mut disk, 2).await;
-        assert!(!dirs.segment(SEGMENT).exists());
+        let done = complete(&mut disk, 3).await;
+        assert!(done.values().all(|done| done.result.is_ok()), "{done:?}");
+        let removed = dirs.segment(SEGMENT);
+        assert!(!removed.exists() && !files::unfinished(&removed).exists());
         let Ok(DiskFact::Space { log_free, snapshot_free }) = done[&DiskToken(5)].result else {
             panic!("{done:?}");
         };
@@ -164,6 +169,32 @@ fn received_snapshots_are_adopted_or_removed() {
         disk.submit(DiskOp::AdoptSnapshot { token: DiskToken(8), zxid });
         let done = complete(&mut disk, 2).await;
         assert!(done[&DiskToken(8)].result.is_err(), "there is nothing to adopt");
+    });
+}
+
+/// The state that a server recovered leads into the snapshot's file: removing it must leave that
+/// content alone, while one that the process wrote itself goes bit by bit.
+#[test]
+fn a_snapshot_that_may_be_mapped_keeps_its_content() {
+    on_executor(|| async {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dirs = dirs(&dir);
+        let content = vec![7_u8; 3 << 20];
+        std::fs::write(dirs.snapshot(model::Zxid(9)), &content).expect("a file");
+        let image = crate::runtime::images::map_all(&dirs).expect("mapped");
+        let mut disk = Disk::start(dirs.clone(), Backend::Ring).await.expect("the disk starts");
+        disk.submit(DiskOp::RemoveSnapshot { token: DiskToken(1), zxid: model::Zxid(9) });
+        let version = engine::Draft::new(engine::draft::Settings::default()).freeze();
+        let own = version.zxid();
+        disk.submit(DiskOp::WriteSnapshot { token: DiskToken(2), version, incoming: false });
+        disk.submit(DiskOp::RemoveSnapshot { token: DiskToken(3), zxid: own });
+        let done = complete(&mut disk, 3).await;
+        assert!(done.values().all(|done| done.result.is_ok()), "{done:?}");
+        assert_eq!(image.snapshots.len(), 1);
+        assert!((*image.snapshots[0].1).as_ref() == content, "the mapping has its content");
+        let left = std::fs::read_dir(dir.path()).expect("the directory");
+        let names: Vec<_> = left.map(|entry| entry.expect("an entry").file_name()).collect();
+        assert!(names.is_empty(), "{names:?}");
     });
 }
 
