@@ -391,7 +391,7 @@ mod tests {
         let full = Budget::full().minutes(3, true);
         assert!((25.0..38.0).contains(&full), "{full}");
         let short = Budget::short().minutes(3, true);
-        assert!((5.0..12.0).contains(&short), "{short}");
+        assert!((5.0..13.0).contains(&short), "{short}");
         assert!(Budget::short().minutes(1, false) < 3.0);
     }
 
