@@ -6,6 +6,9 @@
 
 #![allow(dead_code, unreachable_pub)]
 
+mod chaos;
+mod properties;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,6 +20,9 @@ use replication::{
     Durable, Epochs, Input, LinkId, Membership, Output, Port, Replica, ReplicaConfig, Request,
     Retention, RoleKind,
 };
+
+#[allow(unused_imports)] // not every test makes seeded runs
+pub use chaos::chaos;
 
 /// Opcode of a sync request.
 const SYNC: i32 = 9;
@@ -789,160 +795,6 @@ impl World {
             }
         })
     }
-
-    // ----- properties ------------------------------------------------------------------------
-
-    /// Committed histories agree, nothing committed is lost, and a quorum has it durably.
-    fn on_commit(&mut self, id: u8, upto: Zxid) {
-        let node = &self.nodes[&id];
-        let mine: Vec<Entry> = node.log.iter().filter(|(z, _)| *z <= upto).cloned().collect();
-        if node.stable.last() < upto {
-            self.fail(format!("{id} reports {upto:?} as committed before it is durable there"));
-        }
-        let shared = mine.len().min(self.truth.len());
-        if mine[..shared] != self.truth[..shared] {
-            let at = (0..shared).find(|i| mine[*i] != self.truth[*i]).expect("they differ");
-            let (have, other) = (&mine[at], &self.truth[at]);
-            return self.fail(format!("{id} commits {have:?} where {other:?} was committed"));
-        }
-        for (zxid, entry) in &mine[shared..] {
-            let has = |id: &u8| {
-                self.nodes[id].stable.log.iter().any(|held| held == &(*zxid, entry.clone()))
-            };
-            let holders = (1..=self.setup.voters).filter(has).count();
-            if holders <= usize::from(self.setup.voters) / 2 {
-                return self.fail(format!("{id} commits {zxid:?} that only {holders} have"));
-            }
-        }
-        if mine.windows(2).any(|pair| pair[0].0 >= pair[1].0) {
-            self.fail(format!("{id} has entries out of order"));
-        }
-        self.truth.extend_from_slice(&mine[shared..]);
-        let text = |(zxid, entry): &Entry| format!("{zxid:?} {}", String::from_utf8_lossy(entry));
-        let last = mine.last().map_or_else(String::new, text);
-        self.note(id, &format!("commit {last}"));
-    }
-
-    /// One leader an epoch, and it has everything that was ever committed.
-    fn on_role(&mut self, id: u8, role: RoleKind) {
-        let life = self.nodes[&id].life;
-        self.node(id).role = role;
-        let text = match role {
-            RoleKind::Looking => "looking".to_owned(),
-            RoleKind::Standalone => "standalone".to_owned(),
-            RoleKind::Leading(epoch) => format!("leading epoch {}", epoch.0),
-            RoleKind::Following(leader, epoch) => {
-                format!("following {} in epoch {}", leader.0, epoch.0)
-            }
-            RoleKind::Observing(leader, epoch) => {
-                format!("observing {} in epoch {}", leader.0, epoch.0)
-            }
-        };
-        self.note(id, &text);
-        let RoleKind::Leading(epoch) = role else { return };
-        self.node(id).next = Zxid::new(epoch, 1);
-        if let Some((other, _)) = self.leaders.insert(epoch, (id, life)) {
-            self.fail(format!("{id} leads epoch {} that {other} has led", epoch.0));
-        }
-        let log = &self.nodes[&id].log;
-        if log.len() < self.truth.len() || log[..self.truth.len()] != self.truth[..] {
-            self.fail(format!("{id} leads epoch {} without the committed history", epoch.0));
-        }
-    }
-
-    /// Whatever a learner acknowledges is on its disk, with everything before it: an
-    /// acknowledgement may stand for a run.
-    fn check_said(&mut self, id: u8, conn: u64, bytes: &[u8]) {
-        let Some(conn) = self.conns.get_mut(&conn) else { return };
-        if conn.port != Port::Quorum || conn.ends[0].as_ref().is_none_or(|end| end.node != id) {
-            return;
-        }
-        conn.said.push(bytes);
-        let stable = &self.nodes[&id].stable;
-        let (last, epochs) = (stable.last(), stable.epochs);
-        let mut wrong = None;
-        while let Some(packet) = conn.said.next(1 << 20).expect("we speak correctly") {
-            match packet {
-                Packet::Ack { zxid } if zxid.counter() == 0 => {
-                    if epochs.current < zxid.epoch() {
-                        wrong = Some(format!("{id} acknowledges {zxid:?} with {epochs:?} saved"));
-                    } else if last != self.nodes[&id].log.last().map_or(last, |(z, _)| *z)
-                        && self.nodes[&id]
-                            .log
-                            .iter()
-                            .any(|(z, _)| *z > last && z.epoch() < zxid.epoch())
-                    {
-                        wrong = Some(format!("{id} acknowledges a history it has not got"));
-                    }
-                }
-                Packet::Ack { zxid } if zxid > last => {
-                    wrong = Some(format!("{id} acknowledges {zxid:?} and has {last:?}"));
-                }
-                Packet::AckEpoch { zxid, .. } if zxid > last => {
-                    wrong = Some(format!("{id} reports {zxid:?} and has {last:?}"));
-                }
-                _ => {}
-            }
-        }
-        if let Some(wrong) = wrong {
-            self.fail(wrong);
-        }
-    }
-
-    /// Notes acknowledgements and commits, and to whom they go.
-    fn tell(&mut self, id: u8, conn: u64, bytes: &[u8]) {
-        let conn = &self.conns[&conn];
-        let dialed = conn.ends[0].as_ref().map(|end| end.node);
-        let (Port::Quorum, Some(dialed)) = (conn.port, dialed) else { return };
-        let to = if dialed == id { conn.peer } else { dialed };
-        let mut buffer = PacketBuffer::default();
-        buffer.push(bytes);
-        let mut told = Vec::new();
-        while let Some(packet) = buffer.next(1 << 20).expect("we speak correctly") {
-            match packet {
-                Packet::Ack { zxid } => told.push(format!("ack {zxid:?} to {to}")),
-                Packet::Commit { zxid } => told.push(format!("say commit {zxid:?} to {to}")),
-                _ => {}
-            }
-        }
-        for line in told {
-            self.note(id, &line);
-        }
-    }
-
-    /// True if one leader is established and everybody else is with it, at the same point.
-    pub fn has_converged(&self) -> bool {
-        let mut epochs = BTreeSet::new();
-        let mut leaders = 0;
-        for node in self.nodes.values() {
-            match node.role {
-                RoleKind::Leading(epoch) => {
-                    leaders += 1;
-                    epochs.insert(epoch);
-                }
-                RoleKind::Following(_, epoch) | RoleKind::Observing(_, epoch) => {
-                    epochs.insert(epoch);
-                }
-                RoleKind::Looking | RoleKind::Standalone => return false,
-            }
-        }
-        leaders == 1
-            && epochs.len() == 1
-            && self.nodes.values().all(|node| node.stable.log == self.truth)
-    }
-
-    pub fn summary(&self) -> String {
-        let one = |(id, node): (&u8, &Node)| {
-            format!(
-                "{id}: {:?} {:?} last {:?} committed {:?}",
-                node.role,
-                node.stable.epochs,
-                node.stable.last(),
-                node.replica.as_ref().map(Replica::committed)
-            )
-        };
-        self.nodes.iter().map(one).collect::<Vec<_>>().join("\n")
-    }
 }
 
 /// ZooKeeper's stream layout with the entries as data of one node.
@@ -974,110 +826,4 @@ fn parse_snapshot(bytes: &[u8]) -> Vec<Entry> {
         data = &data[12 + len..];
     }
     log
-}
-
-/// A seeded run: faults and proposals first, then everything is healed and must come together.
-/// The first property that does not hold, if any.
-pub fn chaos(seed: u64, prepare: impl Fn(&mut Replica) + 'static) -> Result<u64, String> {
-    let mut random = Random::new(seed ^ 0x5EED);
-    let setup = Setup {
-        voters: [3, 3, 5, 4][random.below(4) as usize],
-        observers: random.below(2) as u8,
-        seed,
-        net_ms: (1, 1 + random.below(20)),
-        disk_ms: (1, 1 + random.below(40)),
-        retained: [2, 5, 1000][random.below(3) as usize],
-        cut_bytes: random.chance(50),
-        linger_ms: if random.chance(50) { 0 } else { 10 },
-        empty_may_vote: true,
-        plain: BTreeSet::new(),
-    };
-    // Drawn apart: who knows our own options of the protocol does not change what else happens.
-    let mut apart = Random::new(seed ^ 0x0971_0115);
-    let some = apart.below(3);
-    let plain = (1..=setup.voters + setup.observers).filter(|_| match some {
-        0 => false,
-        1 => apart.chance(50),
-        _ => apart.chance(80),
-    });
-    let setup = Setup { plain: plain.collect(), ..setup };
-    // Some seeds are violent, some hit only one kind of fault, some are nearly quiet.
-    let (crash, reset, cut) = (random.below(16), random.below(20), random.below(10));
-    let pause = 20 + random.below(300);
-    let mut deposed = None;
-    let total = u64::from(setup.voters + setup.observers);
-    let mut world = World::new(setup, prepare);
-    for id in 1..=total {
-        world.start(id as u8);
-    }
-    for _ in 0..150 {
-        world.run(1 + random.below(pause));
-        let node = (1 + random.below(total)) as u8;
-        let other = (1 + random.below(total)) as u8;
-        if random.chance(60) {
-            world.propose_somewhere();
-            // The moments in which proposals are on their way are the interesting ones.
-            if random.chance(15) {
-                world.run(random.below(12));
-            }
-            if random.chance(crash) {
-                let leads = |node: &&Node| matches!(node.role, RoleKind::Leading(_));
-                deposed = world.nodes.iter().find(|(_, node)| leads(node)).map(|(id, _)| *id);
-                if let Some(id) = deposed {
-                    world.crash(id);
-                }
-            }
-        }
-        if let Some(id) = deposed.filter(|_| random.chance(10)) {
-            world.start(id);
-        }
-        if random.chance(crash) {
-            world.crash(node);
-        } else if random.chance(25) {
-            world.start(node);
-        }
-        if random.chance(reset) && node != other {
-            world.reset(node, other);
-        }
-        if random.chance(cut) && node != other {
-            world.cut(node, other);
-        } else if random.chance(10) {
-            world.heal();
-        }
-        if random.chance(5) {
-            world.compact(node);
-        }
-        if random.chance(10) {
-            world.forward(node, 1, "forwarded");
-            world.sync(other);
-        }
-        if let Some(violation) = world.violation.take() {
-            return Err(violation);
-        }
-    }
-    world.heal();
-    for id in 1..=total {
-        world.start(id as u8);
-    }
-    for _ in 0..40 {
-        world.run(500);
-        world.propose_somewhere();
-        world.run(500);
-        if let Some(violation) = world.violation.take() {
-            return Err(violation);
-        }
-        if world.has_converged() && !world.truth.is_empty() {
-            // Nobody has a reason to elect again.
-            let elected = world.leaders.len();
-            world.run(3000);
-            if let Some(violation) = world.violation.take() {
-                return Err(violation);
-            }
-            if world.leaders.len() != elected || !world.has_converged() {
-                return Err(format!("does not stay together:\n{}", world.summary()));
-            }
-            return Ok(world.truth.len() as u64);
-        }
-    }
-    Err(format!("does not come together:\n{}", world.summary()))
 }

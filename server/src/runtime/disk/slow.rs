@@ -19,10 +19,10 @@ const FILL_PIECE: usize = 1 << 20;
 /// Longest pause between two pieces.
 const FILL_PAUSE_MAX: Duration = Duration::from_millis(20);
 /// Bytes of a snapshot that are written before the disk has them. Written back all at once at the
-/// end, 100 MiB hold a log write up for 57 ms; piece by piece for 1.4 ms.
+/// end they hold log writes up for all that time ("Tails", `docs/performance.md`).
 const SYNC_PIECE: u64 = 1 << 20;
 /// Bytes by which a file that goes is shortened at once. A file system that tells the disk what it
-/// gives up holds log writes up as long as that takes: 12 to 18 ms for 64 MiB, under 3 for this.
+/// gives up (`discard`) holds log writes up as long as that takes.
 const SHRINK_PIECE: u64 = 1 << 20;
 /// Pause between two such steps.
 const SHRINK_PAUSE: Duration = Duration::from_millis(2);
