@@ -115,9 +115,9 @@ pub(crate) struct Body {
 
 impl Body {
     pub(crate) fn new(config: ReplicaConfig, durable: Durable) -> Body {
-        let Durable { epochs, snapshot, tail, committed, trusted } = durable;
+        let Durable { epochs, snapshot, digest, tail, committed, trusted } = durable;
         assert!(epochs.accepted >= epochs.current, "accepted epoch is never behind");
-        let history = History::new(snapshot, tail, committed, config.retention);
+        let history = History::new((snapshot, digest), tail, committed, config.retention);
         let member = config.members.member(config.id);
         let own = member.map(super::membership::Member::election_addresses).unwrap_or_default();
         let setup_limit = Duration::from_millis(config.tick_ms) * config.sync_limit;

@@ -29,6 +29,8 @@ pub struct History {
     bytes: usize,
     /// What comes directly before the first retained entry.
     base: Zxid,
+    /// Digest of the tree there, if known.
+    base_digest: Option<u64>,
     appended: Zxid,
     durable: Zxid,
     committed: Zxid,
@@ -36,14 +38,20 @@ pub struct History {
 }
 
 impl History {
-    /// A durable history: a snapshot, the log entries that follow it, and how much of it is known
-    /// to be committed.
-    pub fn new(snapshot: Zxid, tail: Vec<Batch>, committed: Zxid, retention: Retention) -> History {
+    /// A durable history: a snapshot with the digest of its tree, the log entries that follow it,
+    /// and how much of it is known to be committed.
+    pub fn new(
+        (snapshot, digest): (Zxid, Option<u64>),
+        tail: Vec<Batch>,
+        committed: Zxid,
+        retention: Retention,
+    ) -> History {
         let mut history = History {
             batches: VecDeque::new(),
             entries: 0,
             bytes: 0,
             base: snapshot,
+            base_digest: digest,
             appended: snapshot,
             durable: snapshot,
             committed,
@@ -112,8 +120,8 @@ impl History {
         news
     }
 
-    /// The log was cut and ends at `end` now.
-    pub fn truncated(&mut self, end: Zxid) {
+    /// The log was cut and ends at `end` now; the digest of the tree there, if known.
+    pub fn truncated(&mut self, end: Zxid, digest: Option<u64>) {
         (self.appended, self.durable) = (end, end);
         while let Some(batch) = self.batches.pop_back() {
             self.entries -= batch.count();
@@ -125,13 +133,14 @@ impl History {
                 return;
             }
         }
-        self.base = end;
+        (self.base, self.base_digest) = (end, digest);
     }
 
-    /// A snapshot replaced everything.
-    pub fn replaced(&mut self, at: Zxid) {
+    /// A snapshot with a tree of that digest replaced everything.
+    pub fn replaced(&mut self, at: Zxid, digest: Option<u64>) {
         self.batches.clear();
         (self.entries, self.bytes) = (0, 0);
+        self.base_digest = digest;
         (self.base, self.appended, self.durable) = (at, at, at);
     }
 
@@ -145,21 +154,13 @@ impl History {
             .take_while(move |(zxid, _)| *zxid <= upto)
     }
 
-    /// Digest of the tree after the entry `at`, if entries in memory tell: an entry carries the
-    /// one after it, unless it changes nothing.
+    /// Digest of the tree after the entry `at`, which is in memory or comes directly before what
+    /// is. An entry carries the one after it, unless it changes nothing. None if the last one that
+    /// changed anything carries none, as where ZooKeeper is told not to compute it.
     pub fn digest_at(&self, at: Zxid) -> Option<u64> {
         let upto = self.batches.partition_point(|batch| batch.first() <= at);
-        for batch in self.batches.range(..upto).rev() {
-            let entries: Vec<_> = batch.entries().take_while(|(zxid, _)| *zxid <= at).collect();
-            for (_, entry) in entries.into_iter().rev() {
-                match model::txn::decode_entry(entry) {
-                    Ok((_, model::Txn::Error { .. }, _)) => {}
-                    Ok((_, _, Some(digest))) => return Some(digest.0),
-                    Ok(_) | Err(_) => return None,
-                }
-            }
-        }
-        None
+        let said = self.batches.range(..upto).rev().find_map(|batch| said_by(batch, at));
+        said.map_or_else(|| self.base_digest.filter(|_| at >= self.base), Said::digest)
     }
 
     /// True if every entry after `after` is in memory.
@@ -224,11 +225,37 @@ impl History {
                 return;
             };
             self.base = oldest.last();
+            self.base_digest = said_by(oldest, self.base).map_or(self.base_digest, Said::digest);
             self.entries -= oldest.count();
             self.bytes -= oldest.bytes().len();
             self.batches.pop_front();
         }
     }
+}
+
+/// What an entry that changed something says of the tree after it.
+enum Said {
+    Digest(u64),
+    Nothing,
+}
+
+impl Said {
+    fn digest(self) -> Option<u64> {
+        match self {
+            Said::Digest(digest) => Some(digest),
+            Said::Nothing => None,
+        }
+    }
+}
+
+/// What the last entry up to `at` says that changed anything; none if the batch holds no such one.
+fn said_by(batch: &Batch, at: Zxid) -> Option<Said> {
+    let upto = batch.entries().rev().skip_while(|(zxid, _)| *zxid > at);
+    upto.map(|(_, entry)| model::txn::decode_entry(entry)).find_map(|decoded| match decoded {
+        Ok((_, model::Txn::Error { .. }, _)) => None,
+        Ok((_, _, Some(digest))) => Some(Said::Digest(digest.0)),
+        Ok((_, _, None)) | Err(_) => Some(Said::Nothing),
+    })
 }
 
 /// What a leader does for a learner before NEWLEADER.
@@ -360,7 +387,9 @@ impl SyncFacts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::Epoch;
+    use model::jute::Writer;
+    use model::txn::encode_entry;
+    use model::{Epoch, Txn, TxnDigest, TxnHeader};
 
     fn z(epoch: u32, counter: u32) -> Zxid {
         Zxid::new(Epoch(epoch), counter)
@@ -393,7 +422,7 @@ mod tests {
     #[test]
     fn observed_decisions() {
         let tail = vec![batch(1, 1, 5), batch(1, 6, 7), batch(2, 1, 8)];
-        let history = History::new(Zxid::ZERO, tail, z(2, 8), Retention::default());
+        let history = History::new((Zxid::ZERO, None), tail, z(2, 8), Retention::default());
         let check = |peer: Zxid, expect: SyncPlan, pairs: usize| {
             let plan = history.plan(peer, z(2, 8), z(2, 8), false);
             assert_eq!(plan, expect, "{peer:?}");
@@ -422,14 +451,14 @@ mod tests {
     #[test]
     fn truncation_goes_back_to_what_is_shared() {
         let tail = vec![batch(1, 1, 3), batch(1, 6, 3)];
-        let history = History::new(Zxid::ZERO, tail, z(1, 8), Retention::default());
+        let history = History::new((Zxid::ZERO, None), tail, z(1, 8), Retention::default());
         let plan = history.plan(z(1, 5), z(1, 8), z(1, 8), false);
         assert_eq!(plan, SyncPlan::Trunc { to: z(1, 3) });
     }
 
     #[test]
     fn empty_epochs_and_empty_servers() {
-        let history = History::new(z(1, 7), vec![], z(1, 7), Retention::default());
+        let history = History::new((z(1, 7), None), vec![], z(1, 7), Retention::default());
         let plan = |peer, last| history.plan(peer, z(1, 7), last, false);
         let nothing = SyncPlan::Diff { announce: z(1, 7), after: z(1, 7) };
         assert_eq!(plan(z(1, 7), z(1, 7)), nothing);
@@ -438,7 +467,7 @@ mod tests {
         assert_eq!(plan(z(1, 6), z(2, 0)), SyncPlan::Snap);
         assert_eq!(plan(z(1, 7), z(2, 0)), SyncPlan::Diff { announce: z(1, 7), after: z(1, 7) });
         assert_eq!(plan(z(1, 9), z(2, 0)), SyncPlan::Trunc { to: z(1, 7) });
-        let empty = History::new(Zxid::ZERO, vec![], Zxid::ZERO, Retention::default());
+        let empty = History::new((Zxid::ZERO, None), vec![], Zxid::ZERO, Retention::default());
         let nothing = SyncPlan::Diff { announce: Zxid::ZERO, after: Zxid::ZERO };
         assert_eq!(empty.plan(Zxid::ZERO, Zxid::ZERO, Zxid::ZERO, false), nothing);
         assert_eq!(empty.plan(z(0, 3), Zxid::ZERO, Zxid::ZERO, false), SyncPlan::Snap);
@@ -448,7 +477,8 @@ mod tests {
     #[test]
     fn marks_and_cuts() {
         let retention = Retention { entries_max: 6, bytes_max: 1000 };
-        let mut history = History::new(z(1, 2), vec![batch(1, 3, 4)], z(1, 2), retention);
+        let snapshot = (z(1, 2), None);
+        let mut history = History::new(snapshot, vec![batch(1, 3, 4)], z(1, 2), retention);
         assert_eq!((history.appended(), history.durable()), (z(1, 6), z(1, 6)));
         history.append(batch(2, 1, 4));
         assert_eq!(history.base(), z(1, 2), "nothing uncommitted is dropped");
@@ -461,12 +491,54 @@ mod tests {
         assert!(!history.commit(z(2, 1)));
         assert_eq!(history.base(), z(1, 6));
         assert!(history.reaches_back_to(z(1, 6)) && !history.reaches_back_to(z(1, 5)));
-        history.truncated(z(2, 3));
+        history.truncated(z(2, 3), None);
         assert_eq!(history.appended(), z(2, 3));
         assert_eq!(history.range(Zxid::ZERO, z(9, 9)).count(), 3);
-        history.truncated(z(1, 1));
+        history.truncated(z(1, 1), None);
         assert_eq!((history.base(), history.range(Zxid::ZERO, z(9, 9)).count()), (z(1, 1), 0));
-        history.replaced(z(3, 0));
+        history.replaced(z(3, 0), None);
         assert_eq!((history.base(), history.appended()), (z(3, 0), z(3, 0)));
+    }
+
+    fn txns(first: Zxid, txns: &[(Txn<'_>, Option<u64>)]) -> Batch {
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+        for (at, (txn, digest)) in (first.0..).zip(txns) {
+            let header = TxnHeader { zxid: Zxid(at), ..TxnHeader::default() };
+            encode_entry(&header, txn, digest.map(TxnDigest), &mut Writer::new(&mut bytes));
+            ends.push(bytes.len() as u32);
+        }
+        Batch::new(first, bytes, ends)
+    }
+
+    /// An error carries the digest before it was judged, or none: it changes nothing.
+    #[test]
+    fn digests_outlive_their_entries() {
+        let close = Txn::CloseSession { paths: None };
+        let error = Txn::Error { code: -101 };
+        let retention = Retention { entries_max: 2, bytes_max: 1 << 20 };
+        let mut history = History::new((z(1, 2), Some(20)), vec![], z(1, 2), retention);
+        assert_eq!(history.digest_at(z(1, 2)), Some(20));
+        assert_eq!(history.digest_at(z(1, 1)), None, "it is not known what was before");
+        let append = |history: &mut History, batch: Batch| {
+            let last = batch.last();
+            history.append(batch);
+            history.persisted(last);
+            history.commit(last);
+        };
+        append(&mut history, txns(z(1, 3), &[(error.clone(), Some(9)), (close.clone(), Some(40))]));
+        let at = |history: &History, counter| history.digest_at(z(1, counter));
+        assert_eq!([at(&history, 2), at(&history, 3), at(&history, 4)], [20, 20, 40].map(Some));
+        append(&mut history, txns(z(1, 5), &[(error.clone(), None), (error.clone(), None)]));
+        assert_eq!(history.base(), z(1, 4));
+        assert_eq!([at(&history, 4), at(&history, 6)], [40, 40].map(Some));
+        append(&mut history, txns(z(1, 7), &[(error.clone(), None), (error, None)]));
+        assert_eq!((history.base(), at(&history, 8)), (z(1, 6), Some(40)));
+        append(&mut history, txns(z(2, 1), &[(close.clone(), None), (close, Some(60))]));
+        assert_eq!(history.digest_at(z(2, 1)), None, "its leader did not say");
+        assert_eq!(history.digest_at(z(2, 2)), Some(60));
+        history.truncated(z(1, 8), Some(80));
+        assert_eq!((history.base(), at(&history, 8)), (z(1, 8), Some(80)));
+        history.replaced(z(3, 0), Some(30));
+        assert_eq!(history.digest_at(z(3, 0)), Some(30));
     }
 }

@@ -20,6 +20,8 @@ pub struct Durable {
     pub epochs: Epochs,
     /// zxid of the snapshot (or of whatever comes directly before `tail`).
     pub snapshot: Zxid,
+    /// Digest of the state there, if known.
+    pub digest: Option<u64>,
     /// Log entries that follow `snapshot`, without a gap inside an epoch. As many as recovery
     /// cares to hand over: they save learners a snapshot transfer.
     pub tail: Vec<Batch>,
@@ -67,11 +69,15 @@ pub enum Input {
     Truncated {
         /// Where it ends now. Less than asked for means the log did not contain that entry.
         end: Zxid,
+        /// Digest of the state there, if known.
+        digest: Option<u64>,
     },
     /// Answer to `Output::InstallSnapshot`: durable now, and everything older is gone.
     SnapshotInstalled {
         /// Its zxid.
         at: Zxid,
+        /// Digest of the state, if known.
+        digest: Option<u64>,
     },
     /// Answer to `Output::SendSnapshot`: the last byte of the stream was written.
     SnapshotSent {

@@ -201,18 +201,18 @@ impl Ensemble {
                 body.epochs = epochs;
                 body.saving = body.saving.filter(|wanted| *wanted != epochs);
             }
-            Input::Truncated { end } => {
+            Input::Truncated { end, digest } => {
                 body.rebuilding = false;
-                body.history.truncated(end);
+                body.history.truncated(end, digest);
             }
-            Input::SnapshotInstalled { at } => {
+            Input::SnapshotInstalled { at, digest } => {
                 body.rebuilding = false;
                 body.trusted = true;
-                body.history.replaced(at);
+                body.history.replaced(at, digest);
             }
             Input::Distrust { end } => {
                 body.trusted = false;
-                body.history.truncated(end);
+                body.history.truncated(end, None);
             }
             Input::Tick
             | Input::Propose(_)

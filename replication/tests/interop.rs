@@ -342,7 +342,7 @@ fn snapshot_is_installed_with_what_followed_it() {
     new_leader().encode(&mut bytes);
     let said = bench.give(Input::Received { link, bytes });
     assert_eq!(said, ["piece 17", "end", "replay 1:8", "install 1:a"]);
-    let said = bench.give(Input::SnapshotInstalled { at: z(1, 10) });
+    let said = bench.give(Input::SnapshotInstalled { at: z(1, 10), digest: None });
     assert_eq!(said, ["save epochs 2 2"]);
     assert_eq!(bench.give(Input::EpochsSaved(epochs(2, 2))), ["Ack 2:0"]);
     let said = bench.packets(link, &[Packet::UpToDate]);
@@ -465,7 +465,7 @@ fn failed_truncation_distrusts_the_history() {
     let mut bench = Bench::new(1);
     let link = bench.promise();
     assert_eq!(bench.packets(link, &[Packet::Trunc { zxid: z(1, 1) }]), ["truncate 1:1"]);
-    let said = bench.give(Input::Truncated { end: Zxid::ZERO });
+    let said = bench.give(Input::Truncated { end: Zxid::ZERO, digest: None });
     assert_eq!(said[0], "close");
     // The next leader hears that there is nothing to count on.
     let out = bench.hear(3, PeerState::Leading, 3, z(1, 2));

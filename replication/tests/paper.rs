@@ -51,6 +51,28 @@ fn dead_leader_is_replaced_at_once() {
     }
 }
 
+/// A leader that has nothing of its history in memory, because it has just started from a snapshot,
+/// knows the digest of that all the same, and says it: to who has the same, and to who takes it.
+#[test]
+fn a_leader_without_history_says_its_digest() {
+    let mut world = world::World::new(world::Setup::default(), |_| {});
+    (1..=3).for_each(|id| world.start(id));
+    world.run(600);
+    let leader = (1..=3).find(|id| world.propose(*id, &["apple", "pear"])).expect("one leads");
+    world.run(100);
+    // Two start from a snapshot, and the third has nothing at all.
+    let empty = (1..=3).find(|id| *id != leader).expect("two follow");
+    (1..=3).for_each(|id| world.compact(id));
+    (1..=3).for_each(|id| world.crash(id));
+    world.wipe(empty);
+    let before = world.compared;
+    (1..=3).for_each(|id| world.start(id));
+    world.run(600);
+    assert!(world.has_converged(), "{}", world.summary());
+    assert_eq!(world.violation, None);
+    assert_eq!(world.compared, before + 2, "{}", world.summary());
+}
+
 #[test]
 fn the_same_seed_is_the_same_run() {
     assert_eq!(world::chaos(11, |_| {}), world::chaos(11, |_| {}));

@@ -50,7 +50,7 @@ impl Batch {
     }
 
     /// The entries with their zxids.
-    pub fn entries(&self) -> impl Iterator<Item = (Zxid, &[u8])> {
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = (Zxid, &[u8])> {
         (0..self.count()).map(|i| (Zxid(self.first.0 + i as i64), &self.bytes[self.range(i)]))
     }
 

@@ -152,7 +152,7 @@ impl Synchronizing {
                 left(self.leader, ENDED);
                 self.leave(body, now, out)
             }
-            Input::Truncated { end } => match self.step {
+            Input::Truncated { end, .. } => match self.step {
                 Step::Truncating { to } if end == to => {
                     self.step = Step::Reading;
                     self.read(body, now, out)

@@ -74,7 +74,8 @@ impl Stable {
         let tail: Vec<&Entry> = self.log.iter().filter(|(zxid, _)| *zxid > self.base).collect();
         let tail = tail.iter().map(|(zxid, entry)| batch(*zxid, &[entry])).collect();
         let (epochs, snapshot, committed) = (self.epochs, self.base, self.committed);
-        Durable { epochs, snapshot, tail, committed, trusted: !self.distrusted }
+        let digest = Some(digest_upto(&self.log, self.base));
+        Durable { epochs, snapshot, digest, tail, committed, trusted: !self.distrusted }
     }
 }
 
@@ -197,6 +198,17 @@ pub struct World {
     /// Acknowledgements and commits are told, too.
     pub tell_packets: bool,
     pub halts: bool,
+    /// Synchronizations at whose end a digest came with the position.
+    pub compared: u64,
+}
+
+/// Stands for the digest of the state after `at`: entries here are no transactions.
+fn digest_upto(log: &[Entry], at: Zxid) -> u64 {
+    let upto = log.iter().filter(|(zxid, _)| *zxid <= at);
+    upto.fold(0xCBF2_9CE4_8422_2325, |digest, (zxid, entry)| {
+        let bytes = zxid.0.to_be_bytes().into_iter().chain(entry.iter().copied());
+        bytes.fold(digest, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3))
+    })
 }
 
 fn batch(first: Zxid, entries: &[&Vec<u8>]) -> Batch {
@@ -251,6 +263,7 @@ impl World {
             journal: Vec::new(),
             tell_packets: false,
             halts: false,
+            compared: 0,
             setup,
         };
         for id in 1..=total {
@@ -521,7 +534,7 @@ impl World {
                 self.node(id).log.clone_from(&log);
                 self.queue_disk(id, Work::Install(at, log));
             }
-            Output::Exact { .. } => {}
+            Output::Exact { at, digest } => self.on_exact(id, at, digest),
             Output::SnapshotAbandoned => self.node(id).receiving = None,
             Output::Listen { open } => self.node(id).listens = open,
             Output::Dial { link, peer, port, to } => {
@@ -785,13 +798,13 @@ impl World {
                 stable.base = stable.base.min(to);
                 let end = stable.last();
                 stable.distrusted |= end != to;
-                Input::Truncated { end }
+                Input::Truncated { end, digest: Some(digest_upto(&stable.log, end)) }
             }
             Work::Install(at, log) => {
                 stable.log = log;
                 stable.base = at;
                 stable.distrusted = false;
-                Input::SnapshotInstalled { at }
+                Input::SnapshotInstalled { at, digest: Some(digest_upto(&stable.log, at)) }
             }
         })
     }

@@ -34,6 +34,19 @@ impl World {
         self.note(id, &format!("commit {last}"));
     }
 
+    /// What a leader says of its state is what its learner has. Only a leader that has nothing but
+    /// its snapshot can say so here, where entries carry no digest.
+    pub(super) fn on_exact(&mut self, id: u8, at: Zxid, digest: Option<u64>) {
+        let Some(theirs) = digest else { return };
+        self.compared += 1;
+        let log = &self.nodes[&id].log;
+        if log.last().map_or(Zxid::ZERO, |(last, _)| *last) != at {
+            self.fail(format!("{id} is said to be at {at:?}, and is not"));
+        } else if digest_upto(log, at) != theirs {
+            self.fail(format!("{id} has another state at {at:?} than its leader says"));
+        }
+    }
+
     /// One leader an epoch, and it has everything that was ever committed.
     pub(super) fn on_role(&mut self, id: u8, role: RoleKind) {
         let life = self.nodes[&id].life;

@@ -357,7 +357,8 @@ impl Core {
             // ask for a snapshot, which needs none.
             let end = self.pipeline.log.appended();
             tracing::warn!(?to, ?end, "the state in memory does not go back that far");
-            return self.pipeline.tell(now.mono, Input::Truncated { end });
+            let digest = self.pipeline.digest_at(end);
+            return self.pipeline.tell(now.mono, Input::Truncated { end, digest });
         }
         let end = self.pipeline.log.truncate(to, &mut out.disk);
         tracing::info!(?to, ?end, "cutting what the leader does not have");
@@ -415,7 +416,8 @@ impl Core {
                     let token = self.token();
                     out.disk.push(engine::disk::DiskOp::RemoveSnapshot { token, zxid });
                 }
-                self.pipeline.tell(now.mono, Input::SnapshotInstalled { at });
+                let digest = self.pipeline.digest_at(at);
+                self.pipeline.tell(now.mono, Input::SnapshotInstalled { at, digest });
             }
             Rebuilt::Failed(cause) => self.pipeline.fail(cause),
         }

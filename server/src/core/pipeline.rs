@@ -270,6 +270,11 @@ impl Pipeline {
         version
     }
 
+    /// Digest of the state at `at`, if that is where this server is.
+    pub(super) fn digest_at(&self, at: Zxid) -> Option<u64> {
+        (self.head.last() == at).then(|| self.head.digest())
+    }
+
     /// Sends the state at `at` to a learner.
     pub(super) fn send_snapshot(&mut self, link: LinkId, at: Zxid, out: &mut CoreOutputs) -> bool {
         let version = if self.publication.version().zxid() == at {
@@ -300,7 +305,8 @@ impl Pipeline {
                 LogFact::Durable { upto } => self.tell(now.mono, Input::Appended { upto }),
                 LogFact::Cut { end } => {
                     let end = end.min(self.head.last());
-                    if let Some(input) = self.rebuild.on_cut(end, out) {
+                    let digest = self.digest_at(end);
+                    if let Some(input) = self.rebuild.on_cut(end, digest, out) {
                         self.tell(now.mono, input);
                     }
                 }

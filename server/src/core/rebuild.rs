@@ -157,15 +157,20 @@ impl Rebuild {
         self.saving = Some(Saving { epochs, copies });
     }
 
-    /// The log was cut, durably, and ends here.
-    pub(super) fn on_cut(&mut self, end: Zxid, out: &mut CoreOutputs) -> Option<Input> {
+    /// The log was cut, durably, and ends here, at a state of that digest.
+    pub(super) fn on_cut(
+        &mut self,
+        end: Zxid,
+        digest: Option<u64>,
+        out: &mut CoreOutputs,
+    ) -> Option<Input> {
         if let Install::Resetting(at) = self.install {
             let token = self.token();
             self.install = Install::Adopting(token, at);
             out.disk.push(DiskOp::AdoptSnapshot { token, zxid: at });
             return None;
         }
-        Some(Input::Truncated { end })
+        Some(Input::Truncated { end, digest })
     }
 
     /// Takes a completion of one of the operations from here.

@@ -43,6 +43,7 @@ impl Core {
                 let durable = Durable {
                     epochs,
                     snapshot: past.base.zxid(),
+                    digest: Some(past.base.digest()),
                     tail: past.tail.clone(),
                     committed: Zxid::ZERO,
                     trusted: report.differs.is_none(),

@@ -316,6 +316,31 @@ fn a_differing_state_is_found_by_a_synchronization() {
     assert_eq!(others, [first; SERVERS - 1]);
 }
 
+/// Nor is one needed if all have just started from snapshots, so that no entry tells the digest.
+#[test]
+fn a_differing_snapshot_is_found_by_a_synchronization() {
+    let mut three = Three::new();
+    three.write(1, "/a");
+    three.pump();
+    let [first, others @ ..] = three.states();
+    assert_eq!(others, [first; SERVERS - 1]);
+    let state = three.ends[0].core.pipeline.version().clone();
+    (0..SERVERS).for_each(|at| three.unplug(at));
+    // By its number, the last one is elected.
+    three.follower = 0;
+    three.starts_from(0, altered(&state, b"/a"));
+    (1..SERVERS).for_each(|at| three.starts_from(at, state.clone()));
+    assert_ne!(three.states()[0], first);
+    three.pass(10_000);
+    assert!(three.follows());
+    let kept: Vec<Zxid> = three.ends[0].disk.evidence.keys().copied().collect();
+    assert_eq!(kept, [state.zxid()], "found without a write");
+    assert!((1..SERVERS).all(|at| three.ends[at].disk.evidence.is_empty()));
+    // The client's session has ended meanwhile, by a transaction.
+    let [first, others @ ..] = three.states();
+    assert_eq!(others, [first; SERVERS - 1]);
+}
+
 /// The next start would find nothing to compare it with.
 #[test]
 fn a_state_that_was_given_up_is_not_saved() {
@@ -437,6 +462,22 @@ impl Three {
                 self.tell(at, PeerEvent::Disconnected { link: end.1 });
             }
         }
+    }
+
+    /// A server that nobody is connected to starts again, with a snapshot of that state on its
+    /// disk. What its log has beyond it is there too.
+    fn starts_from(&mut self, at: usize, state: Version) {
+        let mut disk = std::mem::take(&mut self.ends[at].disk);
+        disk.ordered.clear();
+        let (zxid, mut writer) = (state.zxid(), Writer::new(state));
+        let (mut page, mut file) = (Vec::new(), Vec::new());
+        while writer.next(&mut page) {
+            file.extend_from_slice(&page);
+        }
+        disk.snapshots.insert(zxid, file);
+        let now = self.ends[at].now;
+        self.listening[at] = false;
+        self.ends[at] = Bench::start(member(at), disk, 1024, now);
     }
 
     /// The follower asks for a snapshot, which goes out with another state than it is said to be:
@@ -586,17 +627,7 @@ fn a_member_that_starts_with_another_state_is_not_elected() {
         three.pump();
     }
     three.unplug(follower);
-    let mut disk = std::mem::take(&mut three.ends[follower].disk);
-    disk.ordered.clear();
-    let (mut writer, mut page, mut file) =
-        (Writer::new(altered(&below, b"/a")), Vec::new(), Vec::new());
-    while writer.next(&mut page) {
-        file.extend_from_slice(&page);
-    }
-    disk.snapshots.insert(below.zxid(), file);
-    let now = three.ends[follower].now;
-    three.listening[follower] = false;
-    three.ends[follower] = Bench::start(member(follower), disk, 1024, now);
+    three.starts_from(follower, altered(&below, b"/a"));
     three.unplug(leader);
     three.down = Some(leader);
     three.pass(10_000);
