@@ -1,7 +1,8 @@
-//! The values of `mntr` (`client-protocol` 9.4): only what is really measured.
+//! What is measured, by ZooKeeper's names (`client-protocol` 9.4), and the text of `mntr`. Nothing
+//! that is not measured here has a value.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use replication::{Activity, Durations, Learners, RoleKind};
 
@@ -85,84 +86,178 @@ fn merged(reports: &[ShardReport]) -> BTreeMap<&'static str, u64> {
     all
 }
 
-/// The text of `mntr`.
-pub fn monitor(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
+/// One measured value, under ZooKeeper's name without its `zk_`.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Metric {
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) reading: Reading,
+}
+
+/// What was read off.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Reading {
+    One(Value),
+    Series(Summary),
+}
+
+/// Whether a value can only grow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Gauge,
+    Counter,
+}
+
+/// A single value.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Value {
+    Text(String),
+    Number(i64),
+    Decimal(f64),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Text(text) => f.write_str(text),
+            Value::Number(number) => number.fmt(f),
+            Value::Decimal(number) => f.write_str(&decimal(*number)),
+        }
+    }
+}
+
+/// Everything that is measured, in the order of `mntr`.
+#[derive(Default)]
+struct Gathered(Vec<Metric>);
+
+impl Gathered {
+    fn push(&mut self, name: impl Into<String>, kind: Kind, value: Value) {
+        self.0.push(Metric { name: name.into(), kind, reading: Reading::One(value) });
+    }
+
+    fn text(&mut self, name: &str, value: impl Into<String>) {
+        self.push(name, Kind::Gauge, Value::Text(value.into()));
+    }
+
+    fn signed(&mut self, name: impl Into<String>, value: i64) {
+        self.push(name, Kind::Gauge, Value::Number(value));
+    }
+
+    fn gauge(&mut self, name: impl Into<String>, value: u64) {
+        self.signed(name, shown(value));
+    }
+
+    fn counter(&mut self, name: &str, value: u64) {
+        self.push(name, Kind::Counter, Value::Number(shown(value)));
+    }
+}
+
+fn shown(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// What is measured, in the order in which `mntr` prints it.
+pub(super) fn gather(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> Vec<Metric> {
     let latency = super::four_letter::latency(reports);
     let sum = |of: fn(&ShardReport) -> u64| reports.iter().map(of).sum::<u64>();
     let tables = facts.state.tables();
     let shards = merged(reports);
-    let mut text = String::new();
-    let mut line = |key: &str, value: &dyn std::fmt::Display| {
-        let _ = writeln!(text, "zk_{key}\t{value}");
-    };
-    line("version", &facts.version_text);
-    line("server_state", &role_name(facts.role));
+    let mut all = Gathered::default();
+    all.text("version", facts.version_text);
+    all.text("server_state", role_name(facts.role));
     if let Some(ensemble) = &facts.ensemble {
-        for (key, value) in ensemble_lines(facts.role, ensemble) {
-            line(key, &value);
-        }
+        all.0.extend(ensemble_metrics(facts.role, ensemble));
     }
-    line("avg_latency", &decimal(latency.average()));
-    line("max_latency", &latency.max);
-    line("min_latency", &latency.min);
-    line("packets_received", &sum(|r| r.received));
-    line("packets_sent", &sum(|r| r.sent));
-    line("num_alive_connections", &sum(|r| r.connection_count));
-    line("outstanding_requests", &sum(|r| r.outstanding));
-    line("uptime", &facts.uptime_ms);
-    line("znode_count", &facts.state.node_count());
-    line("watch_count", &sum(|r| r.watch_count));
-    line("ephemerals_count", &tables.ephemeral_count);
-    line("approximate_data_size", &facts.state.data_bytes());
-    line("global_sessions", &facts.session_count);
-    line("local_sessions", &facts.local_sessions);
+    all.push("avg_latency", Kind::Gauge, Value::Decimal(latency.average()));
+    all.gauge("max_latency", latency.max);
+    all.gauge("min_latency", latency.min);
+    all.counter("packets_received", sum(|r| r.received));
+    all.counter("packets_sent", sum(|r| r.sent));
+    all.gauge("num_alive_connections", sum(|r| r.connection_count));
+    all.gauge("outstanding_requests", sum(|r| r.outstanding));
+    all.gauge("uptime", facts.uptime_ms);
+    all.gauge("znode_count", facts.state.node_count());
+    all.gauge("watch_count", sum(|r| r.watch_count));
+    all.gauge("ephemerals_count", tables.ephemeral_count);
+    all.gauge("approximate_data_size", facts.state.data_bytes());
+    all.gauge("global_sessions", facts.session_count);
+    all.gauge("local_sessions", facts.local_sessions);
     // There is no TLS and no connection throttle.
-    line("outstanding_tls_handshake", &0);
-    line("connection_drop_probability", &"0.0");
-    line("open_file_descriptor_count", &facts.host.open_fds);
-    line("max_file_descriptor_count", &facts.host.max_fds);
-    line("connection_rejected", &facts.host.connections_rejected);
+    all.gauge("outstanding_tls_handshake", 0);
+    all.push("connection_drop_probability", Kind::Gauge, Value::Decimal(0.0));
+    all.gauge("open_file_descriptor_count", facts.host.open_fds);
+    all.gauge("max_file_descriptor_count", facts.host.max_fds);
+    all.counter("connection_rejected", facts.host.connections_rejected);
     // Upstream's word for "none yet", until a shard reports one.
     for key in ["last_client_response_size", "max_client_response_size", "min_client_response_size"]
     {
         if !shards.contains_key(key) {
-            line(key, &-1);
+            all.signed(key, -1);
         }
     }
     if !shards.contains_key("auth_failed_count") {
-        line("auth_failed_count", &0);
+        all.counter("auth_failed_count", 0);
     }
     for (name, value) in shards {
-        line(name, &value);
+        if name.ends_with("_size") {
+            all.gauge(name, value);
+        } else {
+            all.counter(name, value);
+        }
     }
     for (namespace, quota) in engine::quota::by_namespace(facts.state) {
         let namespace = String::from_utf8_lossy(&namespace).into_owned();
-        let mut line = |what: &str, value: Option<i64>| {
+        let mut gauge = |what: &str, value: Option<i64>| {
             if let Some(value) = value {
-                line(&format!("{namespace}_quota_{what}_per_namespace"), &value);
+                all.signed(format!("{namespace}_quota_{what}_per_namespace"), value);
             }
         };
-        line("count_limit", quota.count_limit);
-        line("bytes_limit", quota.bytes_limit);
-        line("count_usage", Some(quota.usage.count));
-        line("bytes_usage", Some(quota.usage.bytes));
+        gauge("count_limit", quota.count_limit);
+        gauge("bytes_limit", quota.bytes_limit);
+        gauge("count_usage", Some(quota.usage.count));
+        gauge("bytes_usage", Some(quota.usage.bytes));
     }
     for (name, value) in &facts.measured.counters {
-        line(name, value);
+        all.counter(name, *value);
     }
     for (name, summary) in &facts.measured.summaries {
-        line(&format!("avg_{name}"), &decimal(summary.average()));
-        line(&format!("min_{name}"), &summary.min);
-        line(&format!("max_{name}"), &summary.max);
-        line(&format!("cnt_{name}"), &summary.count);
-        line(&format!("sum_{name}"), &summary.sum);
+        let reading = Reading::Series(*summary);
+        all.0.push(Metric { name: (*name).to_owned(), kind: Kind::Gauge, reading });
+    }
+    all.0
+}
+
+/// Every value by a key of its own: a series has five.
+pub(super) fn flat(metrics: Vec<Metric>) -> impl Iterator<Item = (String, Value)> {
+    metrics.into_iter().flat_map(|Metric { name, reading, .. }| match reading {
+        Reading::Series(series) => {
+            let Summary { count, sum, min, max } = series;
+            let number = |value| Value::Number(shown(value));
+            vec![
+                (format!("avg_{name}"), Value::Decimal(series.average())),
+                (format!("min_{name}"), number(min)),
+                (format!("max_{name}"), number(max)),
+                (format!("cnt_{name}"), number(count)),
+                (format!("sum_{name}"), number(sum)),
+            ]
+        }
+        Reading::One(value) => vec![(name, value)],
+    })
+}
+
+/// The text of `mntr`.
+pub fn monitor(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
+    let mut text = String::new();
+    for (key, value) in flat(gather(facts, reports)) {
+        let _ = writeln!(text, "zk_{key}\t{value}");
     }
     text
 }
 
 /// What a member of an ensemble adds.
-pub(super) fn ensemble_lines(role: RoleKind, facts: &EnsembleFacts) -> Vec<(&'static str, String)> {
-    let EnsembleFacts { standing, leading_ms, proposal_bytes } = facts;
+pub(super) fn ensemble_metrics(role: RoleKind, facts: &EnsembleFacts) -> Vec<Metric> {
+    let mut all = Gathered::default();
+    let EnsembleFacts { standing, leading_ms, proposal_bytes, .. } = facts;
     let doing = match role {
         RoleKind::Looking | RoleKind::Standalone => "looking",
         RoleKind::Leading(_) => "leading",
@@ -175,28 +270,31 @@ pub(super) fn ensemble_lines(role: RoleKind, facts: &EnsembleFacts) -> Vec<(&'st
         Activity::Synchronizing => format!("{doing} - synchronization"),
         Activity::Broadcasting => format!("{doing} - broadcast"),
     };
-    let mut lines = vec![("peer_state", state), ("quorum_size", standing.voters.to_string())];
+    all.text("peer_state", state);
+    all.gauge("quorum_size", standing.voters as u64);
     if let (Some(learners), Some(ms)) = (&standing.learners, leading_ms) {
-        let Learners { connected, followers, without_vote, observers, syncs } = learners;
+        let Learners { connected, followers, without_vote, observers, syncs } = *learners;
         let (last, min, max) = proposal_bytes.shown();
-        lines.extend([
-            ("learners", connected.to_string()),
+        for (name, count) in [
+            ("learners", connected),
             // Its name before 3.5, which dashboards still ask for.
-            ("followers", connected.to_string()),
-            ("synced_followers", followers.to_string()),
-            ("synced_non_voting_followers", without_vote.to_string()),
-            ("synced_observers", observers.to_string()),
-            ("pending_syncs", syncs.to_string()),
-            ("leader_uptime", ms.to_string()),
-            ("last_proposal_size", last.to_string()),
-            ("min_proposal_size", min.to_string()),
-            ("max_proposal_size", max.to_string()),
-        ]);
+            ("followers", connected),
+            ("synced_followers", followers),
+            ("synced_non_voting_followers", without_vote),
+            ("synced_observers", observers),
+            ("pending_syncs", syncs),
+        ] {
+            all.gauge(name, count as u64);
+        }
+        all.gauge("leader_uptime", *ms);
+        all.signed("last_proposal_size", last);
+        all.signed("min_proposal_size", min);
+        all.signed("max_proposal_size", max);
     } else if matches!(role, RoleKind::Following(..)) {
         // Observers learn from the leader only.
-        lines.push(("synced_observers", "0".to_owned()));
+        all.gauge("synced_observers", 0);
     }
-    lines
+    all.0
 }
 
 /// Joins the shards' (min, sum, max, count).

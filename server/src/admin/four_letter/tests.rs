@@ -87,7 +87,7 @@ fn members_print_what_upstreams_do() {
     let follower = EnsembleFacts { standing, ..EnsembleFacts::default() };
     let following = RoleKind::Following(ServerId(2), Epoch(1));
     let lines = |role, facts| {
-        let lines = metrics::ensemble_lines(role, facts).into_iter();
+        let lines = metrics::flat(metrics::ensemble_metrics(role, facts));
         lines.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>()
     };
     assert_eq!(
