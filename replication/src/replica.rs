@@ -1,7 +1,7 @@
 //! The router: gives an input to where it belongs and collects the outputs. Everything that is
 //! judged is judged in the roles.
 
-use model::{Mono, Zxid};
+use model::{Mono, ServerId, Zxid};
 
 use crate::body::{Body, ReplicaConfig};
 use crate::input::{Durable, Input};
@@ -77,6 +77,17 @@ impl Replica {
         match &self.mode {
             Mode::Standalone(_) => None,
             Mode::Ensemble(ensemble) => Some(ensemble.standing()),
+        }
+    }
+
+    /// Observers that it keeps up to date as a leader, for operators.
+    pub fn observers(&self) -> Vec<ServerId> {
+        match &self.mode {
+            Mode::Standalone(_) => Vec::new(),
+            Mode::Ensemble(ensemble) => match &ensemble.role {
+                Some(Role::Leading(role)) => role.observers(),
+                _ => Vec::new(),
+            },
         }
     }
 

@@ -93,6 +93,8 @@ pub enum ToCore {
     },
     /// Starts a query whose answer needs all shards and the core.
     Query(Query),
+    /// A client has set the trace mask (`stmk`), which every shard shows.
+    TraceMask(i64),
     /// This shard's part of the answer to a [`ToShard::Report`].
     Report {
         /// The query's number.
@@ -151,6 +153,8 @@ pub enum ToShard {
         /// What is asked; tells how much detail to report.
         word: [u8; 4],
     },
+    /// The trace mask is another one now (`gtmk`).
+    TraceMask(i64),
     /// The complete answer to a query: send it and close.
     Answer {
         /// Connection that asked.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use server::config::{
     Beside, CommandLine, Notice, Problems, Resolved, ZooCfg, data_dir, parse, resolve,
+    without_secrets,
 };
 use server::runtime;
 use tracing_subscriber::EnvFilter;
@@ -125,7 +126,8 @@ fn load(file: Option<&PathBuf>, line: &CommandLine) -> Result<(Resolved, Vec<Not
         Some(dir) => runtime::read_beside(&dir)?,
         None => Beside::default(),
     };
-    let (resolved, more) = resolve(&cfg, line, &beside).map_err(wrong)?;
+    let (mut resolved, more) = resolve(&cfg, line, &beside).map_err(wrong)?;
+    resolved.file_text = without_secrets(&text);
     notices.extend(more);
     Ok((resolved, notices))
 }

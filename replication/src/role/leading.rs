@@ -132,6 +132,14 @@ impl Leading {
         all
     }
 
+    /// Observers that get everything as it happens, by number; some of ZooKeeper's say none.
+    pub(crate) fn observers(&self) -> Vec<ServerId> {
+        let active = self.learners.values().filter(|p| p.stage == Stage::Active && p.observer);
+        let mut ids: Vec<ServerId> = active.filter_map(|progress| progress.server).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     pub(crate) fn on_input(
         mut self: Box<Self>,
         body: &mut Body,

@@ -64,22 +64,25 @@ impl Word {
         })
     }
 
-    /// True if the shards have to be asked.
-    pub fn needs_shards(self) -> bool {
-        match self {
-            Word::Conf | Word::Dump | Word::Dirs | Word::Hash => false,
-            Word::Srvr
-            | Word::Stat
-            | Word::Mntr
-            | Word::Cons
-            | Word::Wchs
-            | Word::Wchc
-            | Word::Wchp
-            | Word::Crst
-            | Word::Srst => true,
-        }
+    /// What the shards have to report for it, as a word; none if they need not be asked.
+    pub fn report(self) -> Option<[u8; 4]> {
+        Some(match self {
+            Word::Conf | Word::Dump | Word::Dirs | Word::Hash => return None,
+            Word::Srvr => *b"srvr",
+            Word::Stat => *b"stat",
+            Word::Mntr => *b"mntr",
+            Word::Cons => *b"cons",
+            Word::Wchs => *b"wchs",
+            Word::Wchc => *b"wchc",
+            Word::Wchp => *b"wchp",
+            Word::Crst => *b"crst",
+            Word::Srst => *b"srst",
+        })
     }
 }
+
+/// Mask that `gtmk` prints before anyone sets another one.
+pub const TRACE_MASK_DEFAULT: i64 = 306;
 
 /// What a server without a leader answers.
 pub const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
@@ -310,12 +313,19 @@ fn line(text: &mut Vec<u8>, before: &[u8], content: &[u8]) {
     text.push(b'\n');
 }
 
-fn watches(reports: &[ShardReport]) -> impl Iterator<Item = (&[u8], SessionId)> {
+pub(super) fn watches(reports: &[ShardReport]) -> impl Iterator<Item = (&[u8], SessionId)> {
     reports.iter().flat_map(|report| &report.watches).map(|(path, by)| (&path[..], *by))
 }
 
+/// Watches in numbers.
+pub(super) struct WatchSummary {
+    pub(super) connections: u64,
+    pub(super) paths: u64,
+    pub(super) total: u64,
+}
+
 /// A path that is watched on several shards counts once.
-fn watch_summary(reports: &[ShardReport]) -> String {
+pub(super) fn summary(reports: &[ShardReport]) -> WatchSummary {
     let add = |a: (u64, u64, u64), b: (u64, u64, u64)| (a.0 + b.0, a.1 + b.1, a.2 + b.2);
     let (connections, mut paths, total) =
         reports.iter().map(|report| report.watch_summary).fold((0, 0, 0), add);
@@ -326,6 +336,11 @@ fn watch_summary(reports: &[ShardReport]) -> String {
         hashes.dedup();
         paths = hashes.len() as u64;
     }
+    WatchSummary { connections, paths, total }
+}
+
+fn watch_summary(reports: &[ShardReport]) -> String {
+    let WatchSummary { connections, paths, total } = summary(reports);
     format!("{connections} connections watching {paths} paths\nTotal watches:{total}\n")
 }
 

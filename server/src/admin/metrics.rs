@@ -28,6 +28,10 @@ impl Summary {
         self.count += 1;
     }
 
+    pub(super) fn count_and_sum(&self) -> (u64, u64) {
+        (self.count, self.sum)
+    }
+
     fn average(&self) -> f64 {
         self.sum as f64 / self.count.max(1) as f64
     }
@@ -68,7 +72,7 @@ pub struct CoreMetrics {
 }
 
 /// Counters of all shards: sums, but extremes for names that say so.
-fn merged(reports: &[ShardReport]) -> BTreeMap<&'static str, u64> {
+pub(super) fn merged(reports: &[ShardReport]) -> BTreeMap<&'static str, u64> {
     let mut all = BTreeMap::new();
     for &(name, value) in reports.iter().flat_map(|report| &report.counters) {
         all.entry(name)

@@ -26,12 +26,16 @@ const PEERS: Fate = Inside("concerns the inside of ZooKeeper's own servers");
 const HISTORY: Fate = Inside("what a learner misses is sent from memory, else as a snapshot");
 const REQUESTS: Fate = Missing("requests are bounded per connection only");
 const CONNECTIONS: Fate = Missing("connections are bounded by maxClientCnxns and maxCnxns only");
-const ADMIN: Fate = Missing("the HTTP admin server is not available yet: not listening");
+const HTTP: Fate = Inside("every connection carries one request of HTTP/1.1");
+const RESTORE: Fate = Missing("snapshot and restore over HTTP are not available yet");
 const KERBEROS: Fate = Missing("SASL is not available yet");
 
 /// Keys without their `zookeeper.` prefix. One that ends in a dot stands for all that begin so.
 pub(super) const FATES: &[(&str, Fate)] = &[
-    ("admin.", ADMIN),
+    ("admin.httpVersion", HTTP),
+    ("admin.rateLimiterIntervalInMS", RESTORE),
+    ("admin.restore.enabled", RESTORE),
+    ("admin.snapshot.enabled", RESTORE),
     ("allowSaslFailedClients", KERBEROS),
     ("audit.enable", Missing("the audit log is not available yet: nothing is recorded")),
     ("audit.impl.class", Missing("the audit log is not available yet")),
@@ -56,7 +60,7 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("forward_learner_requests_to_commit_processor_disabled", PEERS),
     ("fsync.warningthresholdms", Missing("slow log writes are measured, not logged, so far")),
     ("intBufferStartingSizeBytes", Inside("concerns Java's buffers")),
-    ("IPAuthenticationProvider.usexforwardedfor", ADMIN),
+    ("IPAuthenticationProvider.usexforwardedfor", RESTORE),
     ("jmx.", Inside("there is no JMX")),
     ("jute.maxbuffer.extrasize", Inside("entries between servers have no limit of their own")),
     ("jvm.pause.monitor", Inside("there is no JVM")),
@@ -76,7 +80,9 @@ pub(super) const FATES: &[(&str, Fate)] = &[
     ("maxResponseCacheSize", CACHES),
     ("maxWriteQueuePollTime", GROUPING),
     ("messageTracker.", PEERS),
-    ("metricsProvider.", Missing("metrics are served by mntr only, so far")),
+    ("metricsProvider.", Inside("there is no JVM, and metrics have no queue")),
+    ("metricsProvider.httpsPort", TLS),
+    ("metricsProvider.ssl.", TLS),
     ("multiAddress.", Inside("the addresses of a server are tried in order")),
     ("netty.", Inside("there is no Netty")),
     ("nio.", THREADS),

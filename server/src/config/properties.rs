@@ -36,6 +36,25 @@ pub fn parse(text: &str) -> Vec<Property> {
     properties
 }
 
+/// The text with the values of those keys hidden that are somebody's secret.
+pub fn without_secrets(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut hides = false;
+    for line in text.lines() {
+        let goes_on = hides;
+        if !goes_on {
+            let (key, _) = split(line.trim_start());
+            let key = unescape(key).to_ascii_lowercase();
+            hides = key.contains("password") || key.contains("passwd") || key.contains("digest");
+            hides &= !key.is_empty() && !line.trim_start().starts_with(['#', '!']);
+            shown.push_str(if hides { &key } else { line });
+            shown.push_str(if hides { "=***\n" } else { "\n" });
+        }
+        hides &= ends_open(line);
+    }
+    shown
+}
+
 /// True if the line ends in an odd number of backslashes: it goes on in the next one.
 fn ends_open(line: &str) -> bool {
     line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1
@@ -115,6 +134,15 @@ mod tests {
             let found = found.first().map(|p| (p.key.as_str(), p.value.as_str()));
             assert_eq!(found, expect, "{text:?}");
         }
+    }
+
+    #[test]
+    fn secrets_are_hidden_with_what_they_go_on_in() {
+        let text = "a=1\n# password=x\nssl.keyStore.password = geheim\\\n  nis\n\\\n\
+                    Zookeeper.DigestAuthenticationProvider.superDigest:super:x\nb=2";
+        let shown = "a=1\n# password=x\nssl.keystore.password=***\n\\\n\
+                     zookeeper.digestauthenticationprovider.superdigest=***\nb=2\n";
+        assert_eq!(without_secrets(text), shown);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use engine::log::LogSettings;
 use model::ServerId;
 use replication::{PeerAddress, ReplicaConfig};
 
+use super::administration::AdminPort;
 use super::ensemble::{self, Beside, Finder, PeerListen, Place};
 use super::typed::{Notice, Problems, ZooCfg};
 use crate::limits::{LOG_WRITES_MAX, SESSIONS_MAX};
@@ -175,6 +176,10 @@ pub struct Resolved {
     pub reserve_bytes: u64,
     /// Sessions at once.
     pub sessions_max: usize,
+    /// Where administrators connect.
+    pub admin: Vec<AdminPort>,
+    /// The configuration file as it was read, without what must stay secret.
+    pub file_text: String,
     /// Version line.
     pub version_text: String,
 }
@@ -388,6 +393,9 @@ impl Resolver<'_> {
                 [1, SESSIONS_MAX as i64],
                 SESSIONS_MAX as i64,
             ) as usize,
+            admin: cfg.admin.ports(self.line.no_file),
+            // Whoever has read the file adds it.
+            file_text: String::new(),
             version_text: VERSION.to_owned(),
         }
     }

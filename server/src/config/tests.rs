@@ -1,4 +1,5 @@
 use super::*;
+use crate::admin::http::Site;
 use model::ServerId;
 
 const BASE: &str = "dataDir=/d\nclientPort=2181\n";
@@ -177,7 +178,10 @@ fn the_rest_is_accepted_with_a_reason() {
     let table = [
         ("secureClientPort=2281", true, "not listening"),
         ("ssl.keyStore.location=/k.pem", true, "not listening"),
-        ("admin.enableServer=true", true, "not listening"),
+        ("admin.forceHttps=true", true, "does not listen"),
+        ("admin.portUnification=true", true, "only HTTP"),
+        ("admin.snapshot.enabled=true", true, "not available"),
+        ("metricsProvider.exportJvmInfo=true", false, "no JVM"),
         ("forceSync=no", true, "not obeyed"),
         ("initLimit=10", false, "ensemble"),
         ("autopurge.purgeInterval=1", false, "removed"),
@@ -195,6 +199,31 @@ fn the_rest_is_accepted_with_a_reason() {
     }
     let (_, notices) = load(BASE).expect("accepted");
     assert_eq!(notices, [], "nothing to say about a plain file");
+}
+
+/// ZooKeeper's admin server is there unless it is switched off; its metrics are if asked for.
+#[test]
+fn administrators_have_their_ports() {
+    let commands = |path: &str| Site::Commands { path: path.into() };
+    let ports = |text: &str| {
+        let admin = with(text).admin.into_iter();
+        admin.map(|port| (port.host, port.port, port.site, port.vital)).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(""), [(Host::Any, 8080, commands("/commands"), false)]);
+    let other = "admin.serverAddress=h\nadmin.serverPort=0\nadmin.commandURL=/c/";
+    assert_eq!(ports(other), [(Host::Named("h".into()), 0, commands("/c"), false)]);
+    for off in ["admin.enableServer=false", "admin.needClientAuth=true", "admin.forceHttps=true"] {
+        assert_eq!(ports(off), [], "{off}");
+    }
+    let class = "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider";
+    let metrics = format!("admin.enableServer=false\nmetricsProvider.className={class}");
+    assert_eq!(ports(&metrics), [(Host::Any, 7000, Site::Metrics, true)]);
+    let elsewhere = format!("{metrics}\nmetricsProvider.httpHost=h\nmetricsProvider.httpPort=1");
+    assert_eq!(ports(&elsewhere), [(Host::Named("h".into()), 1, Site::Metrics, true)]);
+    let line = CommandLine { no_file: true, ..CommandLine::default() };
+    let (cfg, _) = ZooCfg::read(Vec::new()).expect("nothing is wrong with nothing");
+    let (alone, _) = resolve(&cfg, &line, &Beside::default()).expect("for oneself");
+    assert_eq!(alone.admin, []);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::administration::AdminKeys;
 use super::authentication::AuthKeys;
 use super::ensemble::EnsembleKeys;
 use super::keys::{Fate, fate};
@@ -64,6 +65,8 @@ pub struct ZooCfg {
     pub digest_enabled: Option<bool>,
     /// What clients must prove.
     pub auth: AuthKeys,
+    /// Where administrators connect.
+    pub admin: AdminKeys,
     /// `leaderServes`
     pub leader_serves: Option<bool>,
     /// `extendedTypesEnabled`
@@ -144,7 +147,7 @@ impl Reader {
         self.problems.0.push(format!("line {line}: {text}"));
     }
 
-    fn notice(&mut self, warn: bool, text: impl Into<String>) {
+    pub(super) fn notice(&mut self, warn: bool, text: impl Into<String>) {
         self.notices.push(Notice { warn, text: text.into() });
     }
 
@@ -176,7 +179,7 @@ impl Reader {
         }
     }
 
-    fn port(&mut self, key: &str) -> Option<u16> {
+    pub(super) fn port(&mut self, key: &str) -> Option<u16> {
         self.parsed(key, "not a port (0 to 65535)")
     }
 
@@ -235,6 +238,7 @@ impl ZooCfg {
             super_digest: reader.text("DigestAuthenticationProvider.superDigest"),
             digest_enabled: reader.lenient_bool("DigestAuthenticationProvider.enabled"),
             auth: AuthKeys::take(&mut reader),
+            admin: AdminKeys::take(&mut reader),
             leader_serves: reader.text("leaderServes").map(|text| text != "no"),
             extended_types: reader.lenient_bool("extendedTypesEnabled"),
             enforce_quota: reader.lenient_bool("enforceQuota"),
@@ -343,20 +347,6 @@ fn checked_only(reader: &mut Reader) {
     if reader.text("forceSync").is_some_and(|text| text == "no") {
         let text = "forceSync=no: not obeyed, a write is answered only when it is durable";
         reader.notice(true, text);
-    }
-    if let Some(property) = reader.left.remove("metricsProvider.className") {
-        let class = property.value.rsplit('.').next().unwrap_or_default().to_owned();
-        match class.as_str() {
-            "DefaultMetricsProvider" | "NullMetricsProvider" => {}
-            "PrometheusMetricsProvider" => {
-                let text = "metricsProvider.className: metrics are served by mntr only, so far";
-                reader.notice(true, text);
-            }
-            _ => {
-                reader
-                    .problem(property.line, format!("metricsProvider.className={class}: unknown"));
-            }
-        }
     }
 }
 

@@ -6,20 +6,22 @@ use engine::disk::{DiskOp, DiskToken};
 use model::{Mono, Now, Zxid};
 use replication::Counts;
 
-use super::queries::Complete;
+use super::queries::{Asker, Complete};
 use super::{Core, CoreOutputs};
-use crate::admin::four_letter::{self, NOT_SERVING, Word};
+use crate::admin::command::{Command, Question};
+use crate::admin::four_letter::{NOT_SERVING, TRACE_MASK_DEFAULT, Word};
 use crate::admin::metrics::{CoreMetrics, Summary};
-use crate::admin::{CoreFacts, EnsembleFacts, HostFacts, SessionSet};
-use crate::link::{ConnId, Query, ShardId, ShardReport, ToShard};
+use crate::admin::{self, CoreFacts, EnsembleFacts, HostFacts, SessionSet};
+use crate::link::{Query, ShardId, ShardReport, ToShard};
 
 /// Zxids between two digests kept, and digests kept (`hash`).
 const DIGEST_EVERY: i64 = 128;
 const DIGESTS_MAX: usize = 1024;
 
 /// What the core measures of itself.
-#[derive(Default)]
 pub(super) struct Observed {
+    /// What administrators set with `stmk`; nothing here depends on it.
+    trace_mask: i64,
     /// Sessions expired.
     pub(super) expired: u64,
     /// Log writes in flight and when they were ordered.
@@ -37,6 +39,23 @@ pub(super) struct Observed {
     replica_base: Counts,
     /// Connections rejected then.
     rejected_base: u64,
+}
+
+impl Default for Observed {
+    fn default() -> Observed {
+        Observed {
+            trace_mask: TRACE_MASK_DEFAULT,
+            expired: 0,
+            writes: VecDeque::new(),
+            write_ms: Summary::default(),
+            digest_mismatches: 0,
+            reattaches: 0,
+            revalidations: 0,
+            base: (0, 0),
+            replica_base: Counts::default(),
+            rejected_base: 0,
+        }
+    }
 }
 
 impl Observed {
@@ -87,19 +106,38 @@ impl DigestHistory {
 
 impl Core {
     pub(super) fn on_query(&mut self, now: Now, query: &Query, out: &mut CoreOutputs) {
-        let conn = query.conn;
-        let serving = self.pipeline.is_serving() || self.readers.are_served();
-        let Some(word) = Word::parse(query.word).filter(|_| serving) else {
-            return tell(conn, NOT_SERVING.into(), out);
-        };
-        if !word.needs_shards() {
-            return self.answer(now, Complete { conn, word, reports: Vec::new() }, out);
+        let asker = Asker::Client(query.conn);
+        match Word::parse(query.word) {
+            Some(word) => self.ask(now, asker, Question::Word(word), out),
+            None => tell(asker, NOT_SERVING.into(), out),
         }
-        let Some(number) = self.queries.ask(conn, word) else {
-            return tell(conn, NOT_SERVING.into(), out);
+    }
+
+    /// Answers a question, at once or when every shard has reported.
+    pub(super) fn ask(&mut self, now: Now, by: Asker, question: Question, out: &mut CoreOutputs) {
+        let serving = self.pipeline.is_serving() || self.readers.are_served();
+        if question.needs_serving() && !serving {
+            return tell(by, admin::refusal(question), out);
+        }
+        if let Question::Command(Command::SetTraceMask(mask)) = question {
+            self.trace(mask, out);
+        }
+        let Some(word) = question.report() else {
+            return self.answer(now, Complete { by, question, reports: Vec::new() }, out);
+        };
+        let Some(number) = self.queries.ask(by, question) else {
+            return tell(by, admin::refusal(question), out);
         };
         for shard in (0..self.config.shards).map(ShardId) {
-            out.to_shards.push((shard, ToShard::Report { number, word: query.word }));
+            out.to_shards.push((shard, ToShard::Report { number, word }));
+        }
+    }
+
+    /// Every shard shows this trace mask from now on.
+    pub(super) fn trace(&mut self, mask: i64, out: &mut CoreOutputs) {
+        self.observed.trace_mask = mask;
+        for shard in (0..self.config.shards).map(ShardId) {
+            out.to_shards.push((shard, ToShard::TraceMask(mask)));
         }
     }
 
@@ -118,12 +156,19 @@ impl Core {
 
     fn answer(&mut self, now: Now, query: Complete, out: &mut CoreOutputs) {
         let digests = self.pipeline.digests();
+        let question = query.question;
+        let dumps = [Question::Word(Word::Dump), Question::Command(Command::Dump)];
         let session_sets =
-            if query.word == Word::Dump { self.session_sets(now) } else { Vec::new() };
+            if dumps.contains(&question) { self.session_sets(now) } else { Vec::new() };
         let rejected = self.host.connections_rejected.saturating_sub(self.observed.rejected_base);
         let facts = CoreFacts {
             version_text: &self.config.version_text,
             conf_text: &self.config.conf_text,
+            envi_text: &self.config.envi_text,
+            file_text: &self.config.file_text,
+            server: self.config.server,
+            members: self.config.ensemble.as_ref().map(|ensemble| &ensemble.members),
+            trace_mask: self.observed.trace_mask,
             role: self.pipeline.role(),
             state: self.pipeline.publication.shown(),
             uptime_ms: now.mono.since(self.started).as_millis() as u64,
@@ -134,6 +179,7 @@ impl Core {
             local_sessions: if self.readers.are_served() { self.sessions.len() as u64 } else { 0 },
             ensemble: self.pipeline.standing().map(|standing| EnsembleFacts {
                 standing,
+                observers: self.pipeline.observers(),
                 leading_ms: self
                     .leading_since
                     .map(|since| now.mono.since(since).as_millis() as u64),
@@ -141,8 +187,9 @@ impl Core {
             }),
             measured: self.measured(),
         };
-        tell(query.conn, four_letter::text(query.word, &facts, &query.reports), out);
-        if query.word == Word::Srst {
+        tell(query.by, admin::answer(question, &facts, &query.reports), out);
+        let resets = [Question::Word(Word::Srst), Question::Command(Command::StatReset)];
+        if resets.contains(&question) {
             self.observed.base = self.pipeline.counts();
             self.observed.replica_base = self.pipeline.replica_counts();
             self.observed.digest_mismatches = 0;
@@ -207,6 +254,9 @@ impl Core {
     }
 }
 
-fn tell(conn: ConnId, text: Vec<u8>, out: &mut CoreOutputs) {
-    out.to_shards.push((conn.shard, ToShard::Answer { conn, text }));
+fn tell(by: Asker, text: Vec<u8>, out: &mut CoreOutputs) {
+    match by {
+        Asker::Client(conn) => out.to_shards.push((conn.shard, ToShard::Answer { conn, text })),
+        Asker::Admin(number) => out.answers.push((number, text)),
+    }
 }

@@ -20,6 +20,7 @@ use model::{AuthId, Mono, Now, ServerId, SessionId, Zxid};
 use replication::ReplicaConfig;
 
 use crate::admin::HostFacts;
+use crate::admin::command::Question;
 use crate::link::{ShardId, ToCore, ToShard};
 use crate::peer::{PeerEvent, PeerOrder};
 
@@ -51,7 +52,7 @@ use expiry::Expiry;
 use forwards::Forwards;
 use intake::Intake;
 use pipeline::Pipeline;
-use queries::Queries;
+use queries::{Asker, Queries};
 use readers::Readers;
 use reaper::Reaper;
 use retention::Retention;
@@ -105,6 +106,8 @@ pub struct CoreConfig {
     pub conf_text: String,
     /// Text of `envi`.
     pub envi_text: String,
+    /// The configuration file as it was read, without what must stay secret.
+    pub file_text: String,
     /// Version line of `srvr`, after `Zookeeper version: `.
     pub version_text: String,
 }
@@ -127,6 +130,13 @@ pub enum CoreInput {
     Tick,
     /// What only the machine knows, about once a second.
     Host(HostFacts),
+    /// An administrator asks over HTTP; answered in [`CoreOutputs::answers`].
+    Ask {
+        /// Chosen by the caller.
+        number: u64,
+        /// What.
+        question: Question,
+    },
     /// Stop cleanly: take nothing more, wait for the log, then [`CoreOutputs::stopped`].
     Stop,
 }
@@ -142,6 +152,8 @@ pub struct CoreOutputs {
     pub to_shards: Vec<(ShardId, ToShard)>,
     /// Shards that have something to do in the feed and should be woken.
     pub wake: Vec<ShardId>,
+    /// Answers to [`CoreInput::Ask`], by number.
+    pub answers: Vec<(u64, Vec<u8>)>,
     /// The node must end now, for this reason; nothing further may be acknowledged.
     pub halt: Option<String>,
     /// A requested stop is complete: everything accepted is durable and published.
@@ -190,6 +202,9 @@ impl Core {
             CoreInput::Peer(event) => self.on_peer(now, event),
             CoreInput::Tick => self.on_tick(now, out),
             CoreInput::Host(facts) => self.host = facts,
+            CoreInput::Ask { number, question } => {
+                self.ask(now, Asker::Admin(number), question, out);
+            }
             CoreInput::Stop => self.stopping = true,
         }
         self.carry_out(now, out);
@@ -210,6 +225,7 @@ impl Core {
             }
             ToCore::Heard { at, sessions } => self.on_heard(from, at, &sessions),
             ToCore::Query(query) => self.on_query(now, &query, out),
+            ToCore::TraceMask(mask) => self.trace(mask, out),
             ToCore::Report { number, report } => self.on_report(now, from, number, *report, out),
         }
     }

@@ -10,7 +10,7 @@ use engine::draft::{Caller, Stamp};
 use engine::log::{Log, LogFact};
 use engine::recover::Past;
 use engine::{Draft, Outcome, Version};
-use model::{Batch, Epoch, Mono, Now, Op, Txn, TxnDigest, TxnHeader, Zxid, txn};
+use model::{Batch, Epoch, Mono, Now, Op, ServerId, Txn, TxnDigest, TxnHeader, Zxid, txn};
 use replication::{Activity, Counts, Input, LinkId, Output, Replica, RoleKind, Standing};
 
 use super::CoreOutputs;
@@ -481,6 +481,11 @@ impl Pipeline {
     /// What the replica is doing; none on a server alone.
     pub(super) fn standing(&self) -> Option<Standing> {
         self.replica.standing()
+    }
+
+    /// Observers that this leader keeps up to date.
+    pub(super) fn observers(&self) -> Vec<ServerId> {
+        self.replica.observers()
     }
 
     /// What the replica has done.

@@ -2,21 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use crate::admin::four_letter::Word;
+use crate::admin::command::Question;
 use crate::limits::QUERIES_MAX;
 use crate::link::{ConnId, ShardId, ShardReport};
 
+/// Who asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    /// A client with a four-letter word.
+    Client(ConnId),
+    /// An administrator over HTTP, by number.
+    Admin(u64),
+}
+
 /// A question whose reports are all there.
 pub(super) struct Complete {
-    pub(super) conn: ConnId,
-    pub(super) word: Word,
+    pub(super) by: Asker,
+    pub(super) question: Question,
     /// In the shards' order.
     pub(super) reports: Vec<ShardReport>,
 }
 
 struct Asked {
-    conn: ConnId,
-    word: Word,
+    by: Asker,
+    question: Question,
     reports: Vec<Option<ShardReport>>,
 }
 
@@ -33,13 +42,13 @@ impl Queries {
     }
 
     /// Starts a question and numbers it; none if too many are under way.
-    pub(super) fn ask(&mut self, conn: ConnId, word: Word) -> Option<u64> {
+    pub(super) fn ask(&mut self, by: Asker, question: Question) -> Option<u64> {
         if self.asked.len() >= QUERIES_MAX {
             return None;
         }
         self.next += 1;
         let reports = vec![None; usize::from(self.shards)];
-        self.asked.insert(self.next, Asked { conn, word, reports });
+        self.asked.insert(self.next, Asked { by, question, reports });
         Some(self.next)
     }
 
@@ -55,7 +64,7 @@ impl Queries {
         if asked.reports.iter().any(Option::is_none) {
             return None;
         }
-        let Asked { conn, word, reports } = self.asked.remove(&number)?;
-        Some(Complete { conn, word, reports: reports.into_iter().flatten().collect() })
+        let Asked { by, question, reports } = self.asked.remove(&number)?;
+        Some(Complete { by, question, reports: reports.into_iter().flatten().collect() })
     }
 }

@@ -3,7 +3,7 @@
 mod bench;
 mod crash;
 mod members;
-
+mod questions;
 mod readers;
 mod three;
 
@@ -11,10 +11,9 @@ use engine::disk::DiskOp;
 use model::{CreateMode, Op, OpCode, SessionId, Zxid};
 
 use super::{CoreConfig, CoreInput};
-use crate::admin::HostFacts;
 use crate::feed::{Answer, Completion};
 use crate::limits::{BATCH_ENTRIES_MAX, PIPELINE_BATCHES_MAX};
-use crate::link::{DropReason, Query, ShardId, ShardReport, ToCore, ToShard};
+use crate::link::{DropReason, ShardId, ToCore, ToShard};
 use bench::{Bench, config, conn, create, is_log_write, set};
 
 const SYNC: i32 = OpCode::Sync as i32;
@@ -634,93 +633,6 @@ fn empty_containers_go_after_a_while() {
     bench.settle();
     assert!(!bench.exists("/c"));
     assert!(bench.exists("/unused"), "one that never had a child stays");
-}
-
-#[test]
-fn questions_are_answered_when_every_shard_has_reported() {
-    let mut bench = Bench::new();
-    bench.told();
-    let host = HostFacts {
-        data_dir_bytes: 5,
-        log_dir_bytes: 6,
-        open_fds: 7,
-        max_fds: 8,
-        connections_rejected: 9,
-    };
-    bench.turn(CoreInput::Host(host));
-    let admin = conn(1, 3);
-    let ask =
-        |word: &[u8; 4]| ToCore::Query(Query { conn: admin, word: *word, argument: Vec::new() });
-    bench.say(1, ask(b"srvr"));
-    let numbers: Vec<u64> = bench
-        .told()
-        .into_iter()
-        .map(|(_, message)| match message {
-            ToShard::Report { number, word } => {
-                assert_eq!(&word, b"srvr");
-                number
-            }
-            other => panic!("a report was expected, not {other:?}"),
-        })
-        .collect();
-    assert_eq!(numbers.len(), 2);
-    for (shard, number) in numbers.into_iter().enumerate() {
-        assert!(bench.told().is_empty());
-        let report = ShardReport { received: 2, connection_count: 1, ..ShardReport::default() };
-        bench.say(shard as u16, ToCore::Report { number, report: Box::new(report) });
-    }
-    let answer = |bench: &mut Bench| match &bench.told()[..] {
-        [(ShardId(1), ToShard::Answer { conn, text })] if *conn == admin => {
-            String::from_utf8_lossy(text).into_owned()
-        }
-        other => panic!("an answer was expected, not {other:?}"),
-    };
-    assert_eq!(
-        answer(&mut bench),
-        "Zookeeper version: 3.9.5-test\nLatency min/avg/max: 0/0.0/0\nReceived: 4\nSent: 0\n\
-         Connections: 2\nOutstanding: 0\nZxid: 0x0\nMode: standalone\nNode count: 5\n"
-    );
-    bench.say(1, ask(b"mntr"));
-    let told = bench.told();
-    let [(_, ToShard::Report { number, .. }), _] = told[..] else { panic!("two asked: {told:?}") };
-    for shard in 0..2 {
-        let counters = vec![("auth_failed_count", 2), ("max_client_response_size", 3)];
-        let report = ShardReport { latency_ms: (1, 9, 5, 3), counters, ..Default::default() };
-        bench.say(shard, ToCore::Report { number, report: Box::new(report) });
-    }
-    let text = answer(&mut bench);
-    for line in [
-        "zk_version\t3.9.5-test\nzk_server_state\tstandalone\n",
-        "zk_avg_latency\t3.0\n",
-        "zk_znode_count\t5\n",
-        "zk_auth_failed_count\t4\n",
-        "zk_max_client_response_size\t3\n",
-        "zk_last_client_response_size\t-1\n",
-        "zk_open_file_descriptor_count\t7\n",
-        "zk_connection_rejected\t9\n",
-        "zk_proposal_count\t0\n",
-        "zk_cnt_fsynctime\t0\n",
-    ] {
-        assert!(text.contains(line), "{line:?} is missing from {text}");
-    }
-    bench.say(1, ask(b"dirs"));
-    assert_eq!(answer(&mut bench), "datadir_size: 5\nlogdir_size: 6\n");
-    bench.say(1, ask(b"conf"));
-    assert_eq!(
-        answer(&mut bench),
-        "clientPort=1\ndataDir=/d\ndataDirSize=5\ndataLogDir=/l\ndataLogSize=6\ntickTime=2000\n"
-    );
-    let mut gathered = |word| {
-        bench.say(1, ask(word));
-        let told = bench.told();
-        let [(_, ToShard::Report { number, .. }), _] = told[..] else { panic!("{told:?}") };
-        for shard in 0..2 {
-            bench.say(shard, ToCore::Report { number, report: Box::default() });
-        }
-        answer(&mut bench)
-    };
-    assert_eq!(gathered(b"srst"), "Server stats reset.\n");
-    assert!(gathered(b"mntr").contains("zk_connection_rejected\t0\n"), "counted since srst");
 }
 
 /// Whoever holds a session keeps it when there is no room for another.

@@ -4,7 +4,7 @@
 //! other directly; everything for other executors leaves at the end of the turn, one `Vec` and
 //! one ring of the bell per destination.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,6 +22,7 @@ use super::peers::Peers;
 use super::poll::{Alarm, Event, PollSet, Source, Ticker};
 use super::pulse::Heart;
 use super::sockets::{Got, Listener, Put, Sockets};
+use crate::admin::command::Question;
 use crate::admission::Admission;
 use crate::core::{Core, CoreInput, CoreOutputs};
 use crate::link::{ConnId, ShardId, ToCore, ToShard};
@@ -107,6 +108,10 @@ pub(crate) struct CoreSeat {
     awaited: Option<Mono>,
     out: CoreOutputs,
     done: Vec<DiskDone>,
+    /// Who waits for the answers to administrators' questions; no more than there are threads that
+    /// ask, and those that gave up waiting.
+    asked: BTreeMap<u64, flume::Sender<Vec<u8>>>,
+    last_asked: u64,
     /// Shards that still read from clients.
     reading: usize,
 }
@@ -120,8 +125,36 @@ impl CoreSeat {
         shards: usize,
         peers: Option<Peers>,
     ) -> CoreSeat {
-        let (heard, done) = (Vec::new(), Vec::new());
-        CoreSeat { core, disk, peers, heard, awaited: None, out, done, reading: shards }
+        CoreSeat {
+            core,
+            disk,
+            peers,
+            heard: Vec::new(),
+            awaited: None,
+            out,
+            done: Vec::new(),
+            asked: BTreeMap::new(),
+            last_asked: 0,
+            reading: shards,
+        }
+    }
+
+    /// Puts an administrator's question to the core.
+    fn ask(&mut self, now: Now, question: Question, reply: flume::Sender<Vec<u8>>) {
+        self.last_asked += 1;
+        self.asked.insert(self.last_asked, reply);
+        let input = CoreInput::Ask { number: self.last_asked, question };
+        self.core.step(now, input, &mut self.out);
+    }
+
+    /// Hands answers to those who asked.
+    fn answer(&mut self) {
+        for (number, text) in self.out.answers.drain(..) {
+            if let Some(reply) = self.asked.remove(&number) {
+                // Nobody may be waiting any more.
+                let _ = reply.send(text);
+            }
+        }
     }
 
     /// Carries out what the core wants of its fellow servers, and writes it.
@@ -384,6 +417,11 @@ impl Executor {
                     seat.core.step(now, CoreInput::Host(facts), &mut seat.out);
                 }
             }
+            Mail::Ask(question, reply) => {
+                if let Some(seat) = &mut self.core {
+                    seat.ask(now, question, reply);
+                }
+            }
             Mail::Client(stream, peer) => self.welcome(turn, stream, peer, now),
             Mail::StopReading => {
                 if let Some(seat) = &mut self.shard {
@@ -619,6 +657,7 @@ impl Executor {
             let executor = self.places.shards[usize::from(shard.0)];
             turn.outgoing.ring[executor] |= executor != self.number;
         }
+        seat.answer();
         if std::mem::take(&mut seat.out.stopped) {
             for (number, executor) in self.places.executors.iter().enumerate() {
                 executor.post(Mail::Finish);

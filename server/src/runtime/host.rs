@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use std::sync::{Arc, Mutex};
 
+use model::Zxid;
+
 use super::disk::Dirs;
 use super::mail::{Address, Mail};
 use crate::admin::HostFacts;
@@ -40,7 +42,22 @@ fn observe(dirs: &Dirs, descriptors_max: u64) -> HostFacts {
         open_fds: std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64),
         max_fds: descriptors_max,
         connections_rejected: 0,
+        last_snapshot: last_snapshot(&dirs.snapshots),
     }
+}
+
+/// Position of the newest snapshot, and when it was written, s since 1970.
+fn last_snapshot(dir: &Path) -> Option<(Zxid, i64)> {
+    let entries = std::fs::read_dir(dir).ok()?.filter_map(Result::ok);
+    let named = entries.filter_map(|entry| {
+        let name = entry.file_name();
+        let digits = name.to_str()?.strip_prefix("snapshot.").filter(|rest| rest.len() == 16)?;
+        Some((Zxid(u64::from_str_radix(digits, 16).ok()? as i64), entry))
+    });
+    let (zxid, entry) = named.max_by_key(|(zxid, _)| *zxid)?;
+    let written = entry.metadata().ok()?.modified().ok()?;
+    let seconds = written.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs();
+    Some((zxid, seconds as i64))
 }
 
 /// Bytes of the files in a directory; those that vanish meanwhile do not count.
@@ -63,5 +80,12 @@ mod tests {
         assert_eq!((facts.data_dir_bytes, facts.log_dir_bytes), (123, 0));
         assert!(facts.open_fds >= 3);
         assert_eq!(facts.max_fds, 77);
+        assert_eq!(facts.last_snapshot, None);
+        for name in ["snapshot.000000000000000a", "snapshot.0000000000000009", "snapshot.b"] {
+            std::fs::write(dir.path().join(name), "x").expect("a file");
+        }
+        let (zxid, seconds) = last_snapshot(dir.path()).expect("two are there");
+        assert_eq!(zxid, Zxid(10));
+        assert!(seconds > 1_700_000_000, "{seconds}");
     }
 }

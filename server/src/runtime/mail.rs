@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::wake::Wake;
 use crate::admin::HostFacts;
+use crate::admin::command::Question;
 use crate::link::{ShardId, ToCore, ToShard};
 
 /// A message to an executor.
@@ -27,6 +28,8 @@ pub(crate) enum Mail {
     Shard(Vec<ToShard>),
     /// For its core: what the machine knows.
     Host(HostFacts),
+    /// An administrator's question for its core, and where the answer goes.
+    Ask(Question, flume::Sender<Vec<u8>>),
     /// A client for its shard.
     Client(TcpStream, SocketAddr),
     /// The server stops: read nothing more.

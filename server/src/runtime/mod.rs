@@ -4,6 +4,7 @@
 //! (and, where it lives, the core), send every outbox once, wait. Nothing else of the server
 //! imports this module, so the simulator can drive the very same shard and core without it.
 
+mod admin;
 pub(crate) mod clock;
 pub mod disk;
 mod executor;

@@ -20,9 +20,10 @@ use super::peers::{Peers, Ports};
 use super::preflight::{self, StartError, cannot};
 use super::pulse::{self, Heart};
 use super::sockets::Listener;
-use super::{host, images, texts};
+use super::{admin, host, images, texts};
+use crate::admin::http::Site;
 use crate::admission::Admission;
-use crate::config::{Host, Resolved};
+use crate::config::{AdminPort, Host, Resolved};
 use crate::core::{Core, CoreConfig, CoreOutputs};
 use crate::feed::{Publisher, Subscriber, feed};
 use crate::limits::{FEED_SLOTS, SHARD_SUBMITS_MAX};
@@ -186,6 +187,9 @@ pub fn serve(mut config: Resolved) -> Result<(), StartError> {
     }
     drop((up, version));
     let (core, admission) = (places.executors[places.core].clone(), places.admission.clone());
+    for port in &config.admin {
+        open_admin(port, &core)?;
+    }
     host::start(owned.dirs.clone(), descriptors, admission, core)
         .map_err(cannot("starting the watch on the machine"))?;
     let silence = Duration::from_millis(config.session_timeout_ms_max.max(0) as u64);
@@ -245,6 +249,31 @@ fn listen(config: &Resolved) -> Result<Listener, StartError> {
             open(found.next().ok_or_else(none).map_err(cannot(&*what))?)
         }
     }
+}
+
+/// Opens a port for administrators.
+fn open_admin(port: &AdminPort, core: &Address) -> Result<(), StartError> {
+    let AdminPort { host, port, site, patience_ms, vital } = port;
+    let opened = match host {
+        Host::Any => Ok((Ipv4Addr::UNSPECIFIED, *port).into()),
+        Host::Named(host) => (host.as_str(), *port).to_socket_addrs().and_then(|mut found| {
+            found.next().ok_or_else(|| io::Error::other("the name has no address"))
+        }),
+    }
+    .and_then(|address| {
+        let patience = Duration::from_millis(*patience_ms);
+        admin::serve(address, site.clone(), patience, core.clone())
+    });
+    let what = match site {
+        Site::Commands { .. } => "admin server",
+        Site::Metrics => "metrics for Prometheus",
+    };
+    match opened {
+        Ok(address) => tracing::info!(%address, "{what}"),
+        Err(error) if *vital => return Err(cannot(format!("{what}, port {port}"))(error)),
+        Err(error) => tracing::warn!(port, %error, "{what} not available"),
+    }
+    Ok(())
 }
 
 /// Reads the files back, and tells the operator what was found.
@@ -380,6 +409,7 @@ fn core_config(
         sessions_max: config.sessions_max,
         conf_text: config.conf_text(address.port()),
         envi_text: envi_text.to_owned(),
+        file_text: config.file_text.clone(),
         version_text: config.version_text.clone(),
     }
 }

@@ -47,6 +47,7 @@ use self::handshake::Grant;
 use self::pipeline::Credit;
 use self::report::Stats;
 use self::watches::WatchTable;
+use crate::admin::four_letter::TRACE_MASK_DEFAULT;
 use crate::feed::{Answer, CommitBatch, Completion, Subscriber};
 use crate::limits::{LINGER_MS, OUTBOX_BYTES_PAUSE, READ_BYTES_PER_TURN};
 use crate::link::{ConnId, DropReason, Service, ShardId, Submits, ToCore, ToShard};
@@ -224,7 +225,7 @@ impl Shard {
             clock: Mono(0),
             service: Service::Nobody,
             floor: Zxid::ZERO,
-            trace_mask: words::TRACE_MASK_DEFAULT,
+            trace_mask: TRACE_MASK_DEFAULT,
             stats: Stats::default(),
             open: 0,
             flush: Vec::new(),
@@ -365,6 +366,7 @@ impl Shard {
                 let report = Box::new(self.report(word));
                 self.send(ToCore::Report { number, report }, out);
             }
+            ToShard::TraceMask(mask) => self.trace_mask = mask,
             ToShard::Answer { conn, text } => {
                 let Some(asking) = self.connections.get(conn) else { return };
                 if matches!(asking.phase, Phase::Word) {

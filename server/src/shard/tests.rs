@@ -239,6 +239,7 @@ impl World {
                 | ToCore::Detached { .. }
                 | ToCore::Heard { .. }
                 | ToCore::Query(_)
+                | ToCore::TraceMask(_)
                 | ToCore::Report { .. } => {}
             }
         }

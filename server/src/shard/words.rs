@@ -16,8 +16,6 @@ const WORDS: [&[u8; 4]; 18] = [
 const TELNET_CLOSE: [u8; 4] = [0xff, 0xf4, 0xff, 0xfd];
 /// Answer of most words while the server does not serve.
 const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
-/// Mask that gtmk prints before anyone sets another one.
-pub(super) const TRACE_MASK_DEFAULT: i64 = 306;
 /// Bytes behind stmk.
 const MASK_LEN: usize = 8;
 
@@ -76,6 +74,7 @@ impl Shard {
             b"gtmk" | b"stmk" => {
                 if let Ok(mask) = <[u8; MASK_LEN]>::try_from(argument) {
                     self.trace_mask = i64::from_be_bytes(mask);
+                    self.send(ToCore::TraceMask(self.trace_mask), out);
                 }
                 let text = self.trace_mask.to_string();
                 self.answer_word(now, slot, text.as_bytes(), out);

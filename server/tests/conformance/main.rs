@@ -1,6 +1,7 @@
 //! The real process, driven by a client written elsewhere (the `zookeeper-client` crate) and by raw
 //! sockets where that client is too polite.
 
+mod admin;
 mod api;
 mod bad_input;
 mod crash;

@@ -20,6 +20,8 @@ pub(crate) struct Node {
     extra: String,
     child: Option<Child>,
     address: String,
+    /// What it said until it was ready.
+    start: Vec<String>,
     log: Option<JoinHandle<VecDeque<String>>>,
 }
 
@@ -33,7 +35,8 @@ impl Node {
     pub(crate) fn start_with(extra: &str) -> Node {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let extra = extra.to_owned();
-        let mut node = Node { folder, extra, child: None, address: String::new(), log: None };
+        let (address, start) = (String::new(), Vec::new());
+        let mut node = Node { folder, extra, child: None, address, start, log: None };
         node.launch();
         node
     }
@@ -66,16 +69,15 @@ impl Node {
             .spawn()
             .expect("the server starts");
         let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let ready = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find(|line| line.contains("ready"))
-            .expect("the server says that it is ready");
-        let address = ready
-            .split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'))
-            .find(|word| word.starts_with("127.0.0.1:"))
-            .unwrap_or_else(|| panic!("no address in {ready:?}"));
-        address.clone_into(&mut self.address);
+        self.start.clear();
+        for line in lines.by_ref().map_while(Result::ok) {
+            let last = line.contains(" ready ");
+            self.start.push(line);
+            if last {
+                break;
+            }
+        }
+        self.address = self.listens(" ready ");
         // Keep draining, so that the server never blocks on its own output.
         self.log = Some(std::thread::spawn(move || {
             let mut last = VecDeque::new();
@@ -88,6 +90,15 @@ impl Node {
             last
         }));
         self.child = Some(child);
+    }
+
+    /// The address in the line of its log that says so.
+    pub(crate) fn listens(&self, what: &str) -> String {
+        let line = self.start.iter().find(|line| line.contains(what));
+        let line = line.unwrap_or_else(|| panic!("no {what} in {:?}", self.start));
+        let mut words = line.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
+        let address = words.find(|word| word.starts_with("127.0.0.1:"));
+        address.unwrap_or_else(|| panic!("no address in {line:?}")).to_owned()
     }
 
     /// `host:port` for clients.

@@ -84,7 +84,10 @@ impl Deciding {
                     tell.push(ToShard::Report { number: 1, word: query.word });
                     tell.push(ToShard::Answer { conn: query.conn, text: b"said".to_vec() });
                 }
-                ToCore::Detached { .. } | ToCore::Heard { .. } | ToCore::Report { .. } => {}
+                ToCore::Detached { .. }
+                | ToCore::Heard { .. }
+                | ToCore::Report { .. }
+                | ToCore::TraceMask(_) => {}
             }
         }
         self.cut();

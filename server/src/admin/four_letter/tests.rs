@@ -95,7 +95,7 @@ fn members_print_what_upstreams_do() {
         ["peer_state=following - broadcast", "quorum_size=3", "synced_observers=0"]
     );
     let electing = Standing { activity: Activity::Electing, ..standing };
-    let reader = EnsembleFacts { standing: electing, ..follower };
+    let reader = EnsembleFacts { standing: electing, ..follower.clone() };
     assert_eq!(lines(RoleKind::Looking, &reader), ["peer_state=looking", "quorum_size=3"]);
     let learners = Learners { connected: 5, followers: 3, without_vote: 1, observers: 1, syncs: 2 };
     let standing = Standing { learners: Some(learners), ..standing };
@@ -103,7 +103,8 @@ fn members_print_what_upstreams_do() {
     for size in [70, 90, 50, 60] {
         proposal_bytes.record(size);
     }
-    let leader = EnsembleFacts { standing, leading_ms: Some(7), proposal_bytes };
+    let leader =
+        EnsembleFacts { standing, leading_ms: Some(7), proposal_bytes, ..EnsembleFacts::default() };
     assert_eq!(
         lines(RoleKind::Leading(Epoch(1)), &leader),
         [

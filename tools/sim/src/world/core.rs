@@ -183,5 +183,6 @@ fn describe(message: &server::link::ToCore) -> String {
         ToCore::Heard { sessions, .. } => format!("heard {}", sessions.len()),
         ToCore::Query(query) => format!("query {:?}", query.word),
         ToCore::Report { number, .. } => format!("report {number}"),
+        ToCore::TraceMask(mask) => format!("trace mask {mask}"),
     }
 }

@@ -1,0 +1,178 @@
+//! The ports for administrators: a few threads for each, one request a connection, none of it in
+//! the way of clients. A question goes to the core's executor by mail.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::mail::{Address, Mail};
+use crate::admin::http::{Action, HEAD_BYTES_MAX, Response, Site, request};
+
+/// Threads of a port: so many requests are served at once, others wait to be accepted.
+const THREADS: usize = 4;
+/// They hold a request and its answer, which are on the heap.
+const STACK_BYTES: usize = 256 << 10;
+/// How long the core may take for an answer. It is busy for less than a tick, or has hung.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// After its answer a peer may still have sent so much that nobody reads; beyond it, the
+/// connection is reset.
+const UNREAD_BYTES_MAX: usize = 64 << 10;
+/// Pause after a connection could not be accepted, which is most often for want of descriptors.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What a port's threads share.
+struct Desk {
+    listener: TcpListener,
+    site: Site,
+    patience: Duration,
+    core: Address,
+}
+
+/// Serves a port until the process ends. Where it listens.
+pub(crate) fn serve(
+    address: SocketAddr,
+    site: Site,
+    patience: Duration,
+    core: Address,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address)?;
+    let local = listener.local_addr()?;
+    let desk = Arc::new(Desk { listener, site, patience, core });
+    for _ in 0..THREADS {
+        let desk = Arc::clone(&desk);
+        let name = "admin".to_owned();
+        let builder = std::thread::Builder::new().name(name).stack_size(STACK_BYTES);
+        builder.spawn(move || desk.work())?;
+    }
+    Ok(local)
+}
+
+impl Desk {
+    fn work(&self) {
+        loop {
+            match self.listener.accept() {
+                // Whoever goes away early has no answer; that concerns nobody else.
+                Ok((stream, _)) => drop(self.handle(stream)),
+                Err(error) => {
+                    tracing::debug!(%error, "an administrator cannot be accepted");
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+    }
+
+    fn handle(&self, mut stream: TcpStream) -> io::Result<()> {
+        let until = Instant::now() + self.patience;
+        let Some(response) = self.answer(&mut stream, until)? else { return Ok(()) };
+        stream.set_write_timeout(Some(self.patience))?;
+        stream.write_all(&response.bytes())?;
+        // A connection that is closed with something unread in it is reset, and the peer may lose
+        // the answer.
+        stream.shutdown(Shutdown::Write)?;
+        let (mut unread, mut piece) = (0, [0; 4096]);
+        while unread < UNREAD_BYTES_MAX {
+            match read_until(&mut stream, &mut piece, until)? {
+                0 => break,
+                count => unread += count,
+            }
+        }
+        Ok(())
+    }
+
+    /// None if the peer leaves before it has said what it wants.
+    fn answer(&self, stream: &mut TcpStream, until: Instant) -> io::Result<Option<Response>> {
+        let mut bytes = vec![0; HEAD_BYTES_MAX];
+        let mut filled = 0;
+        loop {
+            match request(&self.site, &bytes[..filled]) {
+                Action::Read => {}
+                Action::Say(response) => return Ok(Some(response)),
+                Action::Ask(question, form) => {
+                    let (reply, answer) = flume::bounded(1);
+                    self.core.post(Mail::Ask(question, reply));
+                    self.core.ring();
+                    let answer = answer.recv_timeout(ANSWER_MAX);
+                    return Ok(Some(match answer {
+                        Ok(body) => form.response(body),
+                        Err(_) => form.no_answer(),
+                    }));
+                }
+            }
+            match read_until(stream, &mut bytes[filled..], until)? {
+                0 => return Ok(None),
+                count => filled += count,
+            }
+        }
+    }
+}
+
+fn read_until(stream: &mut TcpStream, into: &mut [u8], until: Instant) -> io::Result<usize> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    stream.set_read_timeout(Some(left))?;
+    stream.read(into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::mail::Mailbox;
+    use super::*;
+    use crate::admin::command::Question;
+
+    fn open(patience: Duration) -> (SocketAddr, Mailbox) {
+        let (address, mailbox) = Mailbox::new().expect("a letter box");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        (serve(any, Site::Metrics, patience, address).expect("a port"), mailbox)
+    }
+
+    fn all(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer and an end");
+        text
+    }
+
+    /// Requests may come in pieces, with a body that nobody reads.
+    #[test]
+    fn a_question_is_put_to_the_core() {
+        let (at, mailbox) = open(Duration::from_secs(30));
+        let core = std::thread::spawn(move || {
+            loop {
+                if let Some(Mail::Ask(question, reply)) = mailbox.take() {
+                    assert_eq!(question, Question::Metrics);
+                    reply.send(b"x 1\n".to_vec()).expect("it waits");
+                    return;
+                }
+                std::thread::yield_now();
+            }
+        });
+        let mut stream = TcpStream::connect(at).expect("a connection");
+        for piece in ["GET /met", "rics HTTP/1.1\r\nContent-Length: 9000\r\n\r", "\n"] {
+            stream.write_all(piece.as_bytes()).expect("sent");
+        }
+        stream.write_all(&[b'b'; 9000]).expect("sent");
+        stream.shutdown(Shutdown::Write).expect("that is all");
+        let text = all(stream);
+        assert!(
+            text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\nx 1\n"),
+            "{text}"
+        );
+        core.join().expect("it was asked");
+    }
+
+    /// Who says nothing holds a thread no longer than the patience, and others are served.
+    #[test]
+    fn the_silent_are_dropped() {
+        let (at, _mailbox) = open(Duration::from_millis(50));
+        let silent: Vec<_> =
+            (0..2 * THREADS).map(|_| TcpStream::connect(at).expect("a connection")).collect();
+        let mut stream = TcpStream::connect(at).expect("a connection");
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
+        assert!(all(stream).starts_with("HTTP/1.1 404 Not Found\r\n"));
+        for stream in silent {
+            assert_eq!(all(stream), "");
+        }
+    }
+}
