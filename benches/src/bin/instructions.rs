@@ -188,6 +188,7 @@ fn core_config() -> CoreConfig {
         sessions_max: server::limits::SESSIONS_MAX,
         conf_text: String::new(),
         envi_text: String::new(),
+        client_address: String::new(),
         file_text: String::new(),
         version_text: String::new(),
     }

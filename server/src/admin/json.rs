@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use model::{ServerId, SessionId};
-use replication::{Activity, Membership, RoleKind};
+use replication::{Activity, Address, Member, Membership, RoleKind};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Value, json};
 
@@ -130,7 +130,7 @@ fn fill(
             fields.put("secure_connections", json!([]));
         }
         Command::VotingView => {
-            let view = facts.members.map_or_else(|| json!({}), voting_view);
+            let view = facts.members.map_or_else(|| json!({}), |all| voting_view(all, facts));
             fields.put("current_config", view);
         }
         Command::WatchSummary => {
@@ -227,17 +227,20 @@ fn host(members: &Membership, id: ServerId) -> Option<String> {
     Some(members.member(id)?.addresses.first()?.host.clone())
 }
 
-fn addresses(all: Vec<replication::Address>) -> Vec<String> {
+fn texts(all: &[Address]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
 
-fn voting_view(members: &Membership) -> Value {
+/// Where clients connect is known of this server, and of others whose line says so.
+fn voting_view(members: &Membership, facts: &CoreFacts<'_>) -> Value {
     let voters = members.members().filter(|(_, member)| !member.observer);
     object(voters.map(|(id, member)| {
+        let listed = member.client.as_deref().unwrap_or_default();
+        let own = id == facts.server;
         let view = json!({
-            "server_addresses": addresses(member.quorum_addresses()),
-            "election_addresses": addresses(member.election_addresses()),
-            "client_address": member.client.clone().unwrap_or_default(),
+            "server_addresses": texts(&member.quorum_addresses()),
+            "election_addresses": texts(&member.election_addresses()),
+            "client_address": if own { facts.client_address } else { listed },
             "learner_type": "participant",
         });
         (id.0.to_string(), view)
@@ -245,30 +248,44 @@ fn voting_view(members: &Membership) -> Value {
 }
 
 fn zabstate(facts: &CoreFacts<'_>, fields: &mut Fields) {
+    let (Some(members), Some(ensemble)) = (facts.members, &facts.ensemble) else {
+        fields.put("voting", false);
+        fields.put("zabstate", "");
+        return;
+    };
     let zxid = facts.state.zxid();
-    let own = facts.members.and_then(|members| members.member(facts.server));
+    let own = members.member(facts.server);
+    let listed = |of: fn(&Member) -> Vec<Address>| described_addresses(&own.map_or(vec![], of));
     fields.put("myid", facts.server.0);
     fields.put("is_leader", matches!(facts.role, RoleKind::Leading(_)));
-    let first = |all: Vec<replication::Address>| addresses(all).into_iter().next();
-    let quorum = own.and_then(|own| first(own.quorum_addresses()));
-    fields.put("quorum_address", quorum.unwrap_or_default());
-    let election = own.and_then(|own| first(own.election_addresses()));
-    fields.put("election_address", election.unwrap_or_default());
-    let client = own.and_then(|own| own.client.clone());
-    fields.put("client_address", client.unwrap_or_default());
-    fields.put("voting", facts.members.is_some_and(|members| members.is_voter(facts.server)));
+    fields.put("quorum_address", listed(Member::quorum_addresses));
+    fields.put("election_address", listed(Member::election_addresses));
+    fields.put("client_address", facts.client_address);
+    fields.put("voting", members.is_voter(facts.server));
     fields.put("last_zxid", format!("0x{zxid:x}"));
     fields.put("zab_epoch", zxid.epoch().0);
     fields.put("zab_counter", zxid.counter());
-    fields.put(
-        "zabstate",
-        facts.ensemble.as_ref().map_or("", |ensemble| match ensemble.standing.activity {
-            Activity::Electing => "election",
-            Activity::Discovering => "discovery",
-            Activity::Synchronizing => "synchronization",
-            Activity::Broadcasting => "broadcast",
-        }),
-    );
+    let state = match ensemble.standing.activity {
+        Activity::Electing => "election",
+        Activity::Discovering => "discovery",
+        Activity::Synchronizing => "synchronization",
+        Activity::Broadcasting => "broadcast",
+    };
+    fields.put("zabstate", state);
+}
+
+/// All addresses of one port of a server. ZooKeeper also says which of them it can reach, for
+/// which it asks the network.
+fn described_addresses(all: &[Address]) -> Value {
+    let ports: Vec<u16> = all.iter().map(|address| address.port).collect();
+    json!({
+        "empty": all.is_empty(),
+        "all_addresses": texts(all),
+        "wildcard_addresses": ports.iter().map(|port| format!("0.0.0.0:{port}")).collect::<Vec<_>>(),
+        "all_ports": ports,
+        "all_host_strings": all.iter().map(|address| &address.host).collect::<Vec<_>>(),
+        "one": texts(all).into_iter().next(),
+    })
 }
 
 fn server_stats(facts: &CoreFacts<'_>, reports: &[ShardReport], fields: &mut Fields) {
@@ -330,14 +347,14 @@ fn described(connection: &ConnectionReport) -> Value {
     let mut all = brief(connection);
     let (Some(s), Some(fields)) = (&connection.session, all.as_object_mut()) else { return all };
     if let Some(xid) = s.last_xid {
-        fields.insert("last_cxid".into(), format!("0x{:x}", i64::from(xid.0)).into());
+        fields.insert("last_cxid".into(), xid.0.into());
     }
     for (name, value) in [
         ("session_id", Value::from(s.session.0)),
         ("last_operation", s.last_op.into()),
         ("established", s.established_ms.into()),
         ("session_timeout", s.timeout_ms.into()),
-        ("last_zxid", format!("0x{:x}", s.last_zxid).into()),
+        ("last_zxid", s.last_zxid.0.into()),
         ("last_response_time", s.last_response_ms.into()),
         ("last_latency", s.last_latency_ms.into()),
         ("min_latency", s.min_latency_ms.into()),

@@ -84,6 +84,8 @@ pub struct CoreFacts<'a> {
     pub envi_text: &'a str,
     /// The configuration file as it was read, without what must stay secret.
     pub file_text: &'a str,
+    /// Where clients connect.
+    pub client_address: &'a str,
     /// This server.
     pub server: ServerId,
     /// The ensemble that it belongs to.

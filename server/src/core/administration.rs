@@ -165,6 +165,7 @@ impl Core {
             version_text: &self.config.version_text,
             conf_text: &self.config.conf_text,
             envi_text: &self.config.envi_text,
+            client_address: &self.config.client_address,
             file_text: &self.config.file_text,
             server: self.config.server,
             members: self.config.ensemble.as_ref().map(|ensemble| &ensemble.members),

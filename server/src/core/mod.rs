@@ -106,6 +106,8 @@ pub struct CoreConfig {
     pub conf_text: String,
     /// Text of `envi`.
     pub envi_text: String,
+    /// Where clients connect.
+    pub client_address: String,
     /// The configuration file as it was read, without what must stay secret.
     pub file_text: String,
     /// Version line of `srvr`, after `Zookeeper version: `.

@@ -379,6 +379,12 @@ impl CoreParts {
     }
 }
 
+/// "Any" is written as ZooKeeper does, whichever families it means.
+fn shown(address: SocketAddr) -> String {
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+    (if address.ip().is_unspecified() { any } else { address }).to_string()
+}
+
 fn core_config(
     config: &Resolved,
     address: SocketAddr,
@@ -409,6 +415,7 @@ fn core_config(
         sessions_max: config.sessions_max,
         conf_text: config.conf_text(address.port()),
         envi_text: envi_text.to_owned(),
+        client_address: shown(address),
         file_text: config.file_text.clone(),
         version_text: config.version_text.clone(),
     }

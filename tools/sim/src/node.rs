@@ -181,6 +181,7 @@ impl Node {
             sessions_max: server::limits::SESSIONS_MAX,
             conf_text: String::new(),
             envi_text: String::new(),
+            client_address: String::new(),
             file_text: String::new(),
             version_text: "3.9.5-sim".to_owned(),
         };

@@ -42,6 +42,7 @@ pub(super) fn config() -> CoreConfig {
         sessions_max: crate::limits::SESSIONS_MAX,
         conf_text: "clientPort=1\ndataDir=/d\ndataLogDir=/l\ntickTime=2000\n".into(),
         envi_text: String::new(),
+        client_address: String::new(),
         file_text: String::new(),
         version_text: "3.9.5-test".into(),
     }
