@@ -62,6 +62,16 @@ pub const SESSIONS_MAX: usize = 1 << 24;
 pub const EXPIRED_PER_TICK_MAX: usize = 1024;
 /// Administrators' questions that wait for the shards' reports.
 pub const QUERIES_MAX: usize = 1024;
+/// Threads of each port for administrators: so many requests are served at once, others wait to be
+/// accepted. So many questions at most wait for the core from there.
+pub const ADMIN_THREADS: usize = 4;
+/// Bytes of the head of an administrator's request; no command needs a tenth of it.
+pub const ADMIN_HEAD_BYTES_MAX: usize = 8 << 10;
+/// Header fields of an administrator's request.
+pub const ADMIN_FIELDS_MAX: usize = 64;
+/// Bytes behind an administrator's request that are read so that the answer arrives. Beyond it the
+/// connection may be reset.
+pub const ADMIN_UNREAD_BYTES_MAX: usize = 64 << 10;
 
 const _: () = assert!(FEED_SLOTS.is_power_of_two());
 const _: () = assert!(OUTBOX_BYTES_PAUSE < OUTBOX_BYTES_MAX);

@@ -31,6 +31,7 @@ PYSPARK = "4.3.0"
 PYSPARK_JARS = ("zookeeper-", "slf4j-api-", "log4j-api-", "log4j-core-", "log4j-slf4j2-", "netty-", "snappy-java-",
                 "metrics-core-", "commons-cli-", "audience-annotations-", "commons-io-", "jackson-core-",
                 "jackson-databind-", "jackson-annotations-", "curator-", "guava-", "failureaccess-")
+ADMIN_PACKAGES = ("libjetty9-java", "libservlet-api-java")
 KINDS = ("ringkeeper", "zk38", "zk395")
 # Two cores run three of these: compile less, collect on one thread.
 JAVA = ("java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-XX:-UsePerfData",
@@ -76,7 +77,13 @@ def newer_classpath():
                             shutil.copyfileobj(archive.extractfile(entry), jar)
             shutil.rmtree(folder, ignore_errors=True)
             os.rename(jars, folder)
-    return ":".join(sorted(glob.glob(os.path.join(folder, "*.jar"))))
+    return ":".join(sorted(glob.glob(os.path.join(folder, "*.jar"))) + jetty())
+
+
+def jetty():
+    """What ZooKeeper's admin server needs, where Debian's packages (ADMIN_PACKAGES) are installed."""
+    names = ["jetty9-" + part for part in ("server", "servlet", "http", "io", "util", "security")] + ["servlet-api"]
+    return [path for path in ("/usr/share/java/%s.jar" % name for name in names) if os.path.exists(path)]
 
 
 def command(kind, config, level="error"):
@@ -118,16 +125,17 @@ def word(port, four, host="127.0.0.1", timeout=5):
 
 
 @contextlib.contextmanager
-def server(kind):
-    """Yields the client port of a running server: `ringkeeper` or `zookeeper`."""
+def server(kind, lines=("admin.enableServer=false",)):
+    """Yields the client port of a running server, `ringkeeper`, `zookeeper` (Debian's) or `zk395`, with more lines in its
+    configuration."""
     with tempfile.TemporaryDirectory(prefix="interop-") as folder:
         port = free_port()
         config = os.path.join(folder, "zoo.cfg")
         with open(config, "w", encoding="ascii") as f:
             f.write("\n".join((
                 "tickTime=2000", "dataDir=%s/data" % folder, "clientPort=%d" % port, "clientPortAddress=127.0.0.1",
-                "maxClientCnxns=0", "admin.enableServer=false", "4lw.commands.whitelist=*",
-                "extendedTypesEnabled=true", "DigestAuthenticationProvider.superDigest=" + SUPER)) + "\n")
+                "maxClientCnxns=0", "4lw.commands.whitelist=*", "extendedTypesEnabled=true",
+                "DigestAuthenticationProvider.superDigest=" + SUPER, *lines)) + "\n")
         os.mkdir(os.path.join(folder, "data"))
         with open(os.path.join(folder, "log"), "wb") as log:
             process = subprocess.Popen(command(kind, config), stdout=log, stderr=log, stdin=subprocess.DEVNULL)

@@ -5,11 +5,7 @@ use std::fmt::Write;
 
 use super::command::{Command, Question};
 use super::json;
-
-/// Most bytes of a request's head. No command needs a tenth of it.
-pub const HEAD_BYTES_MAX: usize = 8 << 10;
-/// Most header fields of a request.
-const FIELDS_MAX: usize = 64;
+use crate::limits::{ADMIN_FIELDS_MAX, ADMIN_HEAD_BYTES_MAX};
 
 /// What a port serves.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -119,10 +115,10 @@ fn plain(status: Status) -> Response {
 
 /// What to do after these bytes, all that have arrived so far.
 pub fn request(site: &Site, bytes: &[u8]) -> Action {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut fields = [httparse::EMPTY_HEADER; ADMIN_FIELDS_MAX];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(bytes) {
-        Ok(httparse::Status::Partial) if bytes.len() < HEAD_BYTES_MAX => return Action::Read,
+        Ok(httparse::Status::Partial) if bytes.len() < ADMIN_HEAD_BYTES_MAX => return Action::Read,
         Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
             return Action::Say(plain(Status::TooLarge));
         }
@@ -229,10 +225,10 @@ mod tests {
         }
         assert_eq!(status(&site(), b"\x00\x00\x00\x2d\x00\x00"), "400 Bad Request");
         assert_eq!(status(&site(), b"GET /commands/ruok HTTP/1.1\r\nHo"), "incomplete");
-        let mut long = get(&format!("/{}", "a".repeat(HEAD_BYTES_MAX)));
-        long.truncate(HEAD_BYTES_MAX);
+        let mut long = get(&format!("/{}", "a".repeat(ADMIN_HEAD_BYTES_MAX)));
+        long.truncate(ADMIN_HEAD_BYTES_MAX);
         assert_eq!(status(&site(), &long), "431 Request Header Fields Too Large");
-        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(FIELDS_MAX + 1));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(ADMIN_FIELDS_MAX + 1));
         assert_eq!(status(&site(), many.as_bytes()), "431 Request Header Fields Too Large");
     }
 

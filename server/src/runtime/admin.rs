@@ -7,17 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::mail::{Address, Mail};
-use crate::admin::http::{Action, HEAD_BYTES_MAX, Response, Site, request};
+use crate::admin::http::{Action, Response, Site, request};
+use crate::limits::{ADMIN_HEAD_BYTES_MAX, ADMIN_THREADS, ADMIN_UNREAD_BYTES_MAX};
 
-/// Threads of a port: so many requests are served at once, others wait to be accepted.
-const THREADS: usize = 4;
 /// They hold a request and its answer, which are on the heap.
 const STACK_BYTES: usize = 256 << 10;
 /// How long the core may take for an answer. It is busy for less than a tick, or has hung.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
-/// After its answer a peer may still have sent so much that nobody reads; beyond it, the
-/// connection is reset.
-const UNREAD_BYTES_MAX: usize = 64 << 10;
 /// Pause after a connection could not be accepted, which is most often for want of descriptors.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -39,7 +35,7 @@ pub(crate) fn serve(
     let listener = TcpListener::bind(address)?;
     let local = listener.local_addr()?;
     let desk = Arc::new(Desk { listener, site, patience, core });
-    for _ in 0..THREADS {
+    for _ in 0..ADMIN_THREADS {
         let desk = Arc::clone(&desk);
         let name = "admin".to_owned();
         let builder = std::thread::Builder::new().name(name).stack_size(STACK_BYTES);
@@ -71,7 +67,7 @@ impl Desk {
         // the answer.
         stream.shutdown(Shutdown::Write)?;
         let (mut unread, mut piece) = (0, [0; 4096]);
-        while unread < UNREAD_BYTES_MAX {
+        while unread < ADMIN_UNREAD_BYTES_MAX {
             match read_until(&mut stream, &mut piece, until)? {
                 0 => break,
                 count => unread += count,
@@ -82,7 +78,7 @@ impl Desk {
 
     /// None if the peer leaves before it has said what it wants.
     fn answer(&self, stream: &mut TcpStream, until: Instant) -> io::Result<Option<Response>> {
-        let mut bytes = vec![0; HEAD_BYTES_MAX];
+        let mut bytes = vec![0; ADMIN_HEAD_BYTES_MAX];
         let mut filled = 0;
         loop {
             match request(&self.site, &bytes[..filled]) {
@@ -167,7 +163,7 @@ mod tests {
     fn the_silent_are_dropped() {
         let (at, _mailbox) = open(Duration::from_millis(50));
         let silent: Vec<_> =
-            (0..2 * THREADS).map(|_| TcpStream::connect(at).expect("a connection")).collect();
+            (0..2 * ADMIN_THREADS).map(|_| TcpStream::connect(at).expect("a connection")).collect();
         let mut stream = TcpStream::connect(at).expect("a connection");
         stream.write_all(b"GET / HTTP/1.1\r\n\r\n").expect("sent");
         assert!(all(stream).starts_with("HTTP/1.1 404 Not Found\r\n"));
