@@ -229,8 +229,10 @@ pub struct ShardReport {
     pub sent: u64,
     /// Requests read and not yet answered.
     pub outstanding: u64,
-    /// Latency of answered requests: min, sum, max, in ms; and how many.
-    pub latency_ms: (u64, u64, u64, u64),
+    /// Latency of answered requests that made no transaction: min, sum, max, in ms; and how many.
+    pub read_ms: (u64, u64, u64, u64),
+    /// The same of those that made one.
+    pub update_ms: (u64, u64, u64, u64),
     /// Named counters, as `mntr` prints them without `zk_`.
     pub counters: Vec<(&'static str, u64)>,
 }

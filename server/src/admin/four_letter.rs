@@ -126,7 +126,7 @@ pub(super) fn decimal(value: f64) -> String {
 
 /// Latencies of all shards.
 pub(super) fn latency(reports: &[ShardReport]) -> Latency {
-    metrics::join(reports.iter().map(|report| report.latency_ms)).into()
+    metrics::join(reports.iter().flat_map(|report| [report.read_ms, report.update_ms])).into()
 }
 
 fn version_lines(facts: &CoreFacts<'_>) -> String {

@@ -224,9 +224,12 @@ pub(super) fn gather(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> Vec<Metr
     for (name, value) in &facts.measured.counters {
         all.counter(name, *value);
     }
-    for (name, summary) in &facts.measured.summaries {
-        let reading = Reading::Series(*summary);
-        all.0.push(Metric { name: (*name).to_owned(), kind: Kind::Gauge, reading });
+    let reads = join(reports.iter().map(|report| report.read_ms));
+    let updates = join(reports.iter().map(|report| report.update_ms));
+    let measured = facts.measured.summaries.iter().copied();
+    for (name, summary) in measured.chain([("readlatency", reads), ("updatelatency", updates)]) {
+        let reading = Reading::Series(summary);
+        all.0.push(Metric { name: name.to_owned(), kind: Kind::Gauge, reading });
     }
     all.0
 }

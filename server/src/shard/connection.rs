@@ -81,6 +81,13 @@ impl Latency {
     }
 }
 
+impl Latency {
+    /// Least, sum, greatest, how many.
+    pub(super) fn parts(self) -> (u64, u64, u64, u64) {
+        (self.min, self.sum, self.max, self.count)
+    }
+}
+
 impl ConnectionStats {
     /// Forgets counts and latencies, not what the last request was.
     pub(super) fn reset(&mut self) {

@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 use super::auth::AuthFault;
 use super::connection::Phase;
 use super::reads::Reading;
+use super::report::Kind;
 use super::{Position, Shard, ShardOutputs, auth};
 use crate::limits::{
     CONNECTION_OUTSTANDING_BYTES_MAX, CONNECTION_OUTSTANDING_MAX, OUTBOX_BYTES_MAX,
@@ -319,7 +320,7 @@ impl Shard {
             };
             let events = reading.answer(xid, opcode, body, &mut self.watches, conn.outbox.back());
             self.stats.events_caught_up += events;
-            self.replied(now, slot, now.mono, self.view.zxid());
+            self.replied(now, slot, now.mono, self.view.zxid(), Kind::Read);
             self.check_watch_bound(slot, out);
             return;
         }
@@ -418,7 +419,7 @@ impl Shard {
         if conn.pipeline.queue.is_empty() {
             let zxid = self.view.zxid();
             let (zxid, after) = ready.answer(xid, zxid, conn.outbox.back());
-            self.replied(now, slot, now.mono, zxid);
+            self.replied(now, slot, now.mono, zxid, Kind::Read);
             if let After::Close(why) = after {
                 self.close(slot, why, out);
             }
@@ -461,7 +462,7 @@ impl Shard {
             };
             let (zxid, _) = ready.answer(first.xid, previous, conn.outbox.back());
             let ms = conn.stats.replied(now.mono, first.received, zxid);
-            self.stats.replied(ms, conn.outbox.last_bytes());
+            self.stats.replied(ms, conn.outbox.last_bytes(), Kind::Read);
         }
         let write = conn.pipeline.pop().expect("the feed answers requests that were submitted");
         self.credit.give(&write);
@@ -486,10 +487,10 @@ impl Shard {
             if why == MOVED {
                 return self.close(id.slot, why, out);
             }
-            self.replied(now, id.slot, write.received, zxid);
+            self.replied(now, id.slot, write.received, zxid, Kind::Update);
             return self.close(id.slot, why, out);
         }
-        self.replied(now, id.slot, write.received, zxid);
+        self.replied(now, id.slot, write.received, zxid, Kind::Update);
     }
 
     /// Runs what waited for the point that the view has just reached.
@@ -525,12 +526,12 @@ impl Shard {
                     let events =
                         reading.answer(xid, opcode, &body, &mut self.watches, conn.outbox.back());
                     self.stats.events_caught_up += events;
-                    self.replied(now, slot, received, zxid);
+                    self.replied(now, slot, received, zxid, Kind::Read);
                     self.check_watch_bound(slot, out);
                 }
                 Waiting::Turn(ready) => {
                     let (zxid, after) = ready.answer(xid, zxid, conn.outbox.back());
-                    self.replied(now, slot, received, zxid);
+                    self.replied(now, slot, received, zxid, Kind::Read);
                     if let After::Close(why) = after {
                         return self.close(slot, why, out);
                     }
@@ -558,10 +559,10 @@ impl Shard {
 
     /// Counts a reply that has just been put into the outbox.
     #[inline]
-    fn replied(&mut self, now: Now, slot: u32, received: Mono, zxid: Zxid) {
+    fn replied(&mut self, now: Now, slot: u32, received: Mono, zxid: Zxid, kind: Kind) {
         let Some(conn) = self.connections.at(slot) else { return };
         let ms = conn.stats.replied(now.mono, received, zxid);
-        self.stats.replied(ms, conn.outbox.last_bytes());
+        self.stats.replied(ms, conn.outbox.last_bytes(), kind);
         self.dirty(slot);
     }
 

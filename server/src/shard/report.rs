@@ -18,8 +18,10 @@ pub(super) struct Stats {
     pub(super) received_bytes: u64,
     /// Bytes that sockets took.
     pub(super) sent_bytes: u64,
-    /// Of all answered requests.
-    pub(super) latency: Latency,
+    /// Of answered requests that made no transaction.
+    pub(super) reads: Latency,
+    /// Of answered requests that made one.
+    pub(super) updates: Latency,
     /// Connect requests.
     pub(super) connect_requests: u64,
     /// Failed auth packets.
@@ -56,12 +58,22 @@ impl Sizes {
     }
 }
 
+/// Whether a request made a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    Read,
+    Update,
+}
+
 impl Stats {
     /// Counts a reply of so many bytes, the length in front included.
     #[inline]
-    pub(super) fn replied(&mut self, latency_ms: u64, bytes: usize) {
+    pub(super) fn replied(&mut self, latency_ms: u64, bytes: usize, kind: Kind) {
         self.sent += 1;
-        self.latency.add(latency_ms);
+        match kind {
+            Kind::Read => self.reads.add(latency_ms),
+            Kind::Update => self.updates.add(latency_ms),
+        }
         self.response_bytes.add(bytes.saturating_sub(size_of::<u32>()) as u64);
     }
 }
@@ -73,7 +85,6 @@ impl Shard {
         let with_watches = matches!(&word, b"wchc" | b"wchp");
         let with_paths = &word == b"wchs";
         let counts = self.watches.counts();
-        let Latency { min, sum, max, count } = self.stats.latency;
         let mut report = ShardReport {
             connections: Vec::new(),
             connection_count: self.connections.len() as u64,
@@ -84,7 +95,8 @@ impl Shard {
             received: self.stats.received,
             sent: self.stats.sent,
             outstanding: self.credit.outstanding(),
-            latency_ms: (min, sum, max, count),
+            read_ms: self.stats.reads.parts(),
+            update_ms: self.stats.updates.parts(),
             counters: self.counters(),
         };
         if with_connections {

@@ -10,7 +10,12 @@ use crate::admin::{EnsembleFacts, HostFacts, SessionSet};
 use crate::link::SessionReport;
 
 fn asked(command: Command, change: impl FnOnce(&mut CoreFacts<'_>)) -> String {
-    let reports = [ShardReport { sent: 3, latency_ms: (1, 4, 2, 3), ..ShardReport::default() }];
+    let reports = [ShardReport {
+        sent: 3,
+        read_ms: (1, 1, 1, 1),
+        update_ms: (1, 3, 2, 2),
+        ..ShardReport::default()
+    }];
     asked_with(command, &reports, None, change)
 }
 

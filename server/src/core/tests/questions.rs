@@ -58,13 +58,17 @@ fn questions_are_answered_when_every_shard_has_reported() {
     let [(_, ToShard::Report { number, .. }), _] = told[..] else { panic!("two asked: {told:?}") };
     for shard in 0..2 {
         let counters = vec![("auth_failed_count", 2), ("max_client_response_size", 3)];
-        let report = ShardReport { latency_ms: (1, 9, 5, 3), counters, ..Default::default() };
+        let (read_ms, update_ms) = ((1, 2, 1, 2), (7, 7, 7, 1));
+        let report = ShardReport { read_ms, update_ms, counters, ..Default::default() };
         bench.say(shard, ToCore::Report { number, report: Box::new(report) });
     }
     let text = answer(&mut bench);
     for line in [
         "zk_version\t3.9.5-test\nzk_server_state\tstandalone\n",
         "zk_avg_latency\t3.0\n",
+        "zk_min_readlatency\t1\n",
+        "zk_cnt_readlatency\t4\n",
+        "zk_avg_updatelatency\t7.0\n",
         "zk_znode_count\t5\n",
         "zk_auth_failed_count\t4\n",
         "zk_max_client_response_size\t3\n",

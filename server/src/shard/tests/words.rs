@@ -117,7 +117,7 @@ fn reports_and_resets() {
     assert_eq!((all.received, all.sent), (4, 5), "with the event");
     assert_eq!(all.watch_count, 1, "the child watch has fired");
     assert_eq!(all.watch_summary, (1, 1, 1));
-    assert_eq!(all.latency_ms, (0, 7, 7, 3));
+    assert_eq!((all.read_ms, all.update_ms), ((0, 0, 0, 2), (7, 7, 7, 1)));
     let watches = report(&mut world, b"wchp").watches;
     assert_eq!(watches, [(b"/".to_vec(), SessionId(world.next_session - 1))]);
     report(&mut world, b"srst");
