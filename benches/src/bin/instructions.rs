@@ -186,11 +186,7 @@ fn core_config() -> CoreConfig {
         snapshots_kept: 2,
         reserve_bytes: 0,
         sessions_max: server::limits::SESSIONS_MAX,
-        conf_text: String::new(),
-        envi_text: String::new(),
-        client_address: String::new(),
-        file_text: String::new(),
-        version_text: String::new(),
+        texts: std::sync::Arc::default(),
     }
 }
 

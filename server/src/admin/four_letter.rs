@@ -88,7 +88,7 @@ pub const TRACE_MASK_DEFAULT: i64 = 306;
 pub const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests\n";
 
 /// The answer to a word. `reports` are the shards', in their order.
-pub fn text(word: Word, facts: &CoreFacts<'_>, reports: &[ShardReport]) -> Vec<u8> {
+pub fn text(word: Word, facts: &CoreFacts, reports: &[ShardReport]) -> Vec<u8> {
     match word {
         Word::Srvr => srvr(facts, reports).into_bytes(),
         Word::Stat => stat(facts, reports).into_bytes(),
@@ -129,15 +129,15 @@ pub(super) fn latency(reports: &[ShardReport]) -> Latency {
     metrics::join(reports.iter().flat_map(|report| [report.read_ms, report.update_ms])).into()
 }
 
-fn version_lines(facts: &CoreFacts<'_>) -> String {
-    let mut text = format!("Zookeeper version: {}\n", facts.version_text);
+fn version_lines(facts: &CoreFacts) -> String {
+    let mut text = format!("Zookeeper version: {}\n", facts.texts.version);
     if facts.role == RoleKind::Looking {
         text.push_str("READ-ONLY mode; serving only read-only clients\n");
     }
     text
 }
 
-fn summary_lines(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
+fn summary_lines(facts: &CoreFacts, reports: &[ShardReport]) -> String {
     let latency = latency(reports);
     let sum = |of: fn(&ShardReport) -> u64| reports.iter().map(of).sum::<u64>();
     let mut text = format!(
@@ -167,11 +167,11 @@ fn summary_lines(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
     text
 }
 
-fn srvr(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
+fn srvr(facts: &CoreFacts, reports: &[ShardReport]) -> String {
     version_lines(facts) + &summary_lines(facts, reports)
 }
 
-fn stat(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
+fn stat(facts: &CoreFacts, reports: &[ShardReport]) -> String {
     let mut text = version_lines(facts);
     text.push_str("Clients:\n");
     for connection in reports.iter().flat_map(|report| &report.connections) {
@@ -228,9 +228,9 @@ fn cons(reports: &[ShardReport]) -> String {
 }
 
 /// The configured text, with the size of each directory after its name.
-fn conf(facts: &CoreFacts<'_>) -> String {
+fn conf(facts: &CoreFacts) -> String {
     let mut text = String::new();
-    for line in facts.conf_text.lines() {
+    for line in facts.texts.conf.lines() {
         text.push_str(line);
         text.push('\n');
         if line.starts_with("dataDir=") {
@@ -242,14 +242,14 @@ fn conf(facts: &CoreFacts<'_>) -> String {
     text
 }
 
-fn dirs(facts: &CoreFacts<'_>) -> String {
+fn dirs(facts: &CoreFacts) -> String {
     let (data, log) = (facts.host.data_dir_bytes, facts.host.log_dir_bytes);
     format!("datadir_size: {data}\nlogdir_size: {log}\n")
 }
 
-fn hash(facts: &CoreFacts<'_>) -> String {
+fn hash(facts: &CoreFacts) -> String {
     let mut text = String::new();
-    for (zxid, digest) in facts.digests {
+    for (zxid, digest) in &facts.digests {
         let _ = writeln!(text, "{zxid:x}: {}", *digest as i64);
     }
     text
@@ -257,7 +257,7 @@ fn hash(facts: &CoreFacts<'_>) -> String {
 
 /// Sessions and ephemerals. Connections are left out, as ZooKeeper does with its second
 /// connection layer: their expiry is their session's.
-fn dump(facts: &CoreFacts<'_>) -> Vec<u8> {
+fn dump(facts: &CoreFacts) -> Vec<u8> {
     let count: usize = facts.session_sets.iter().map(|set| set.sessions.len()).sum();
     let mut head = String::from("SessionTracker dump:\n");
     let _ = writeln!(head, "Session Sets ({})/({count}):", facts.session_sets.len());

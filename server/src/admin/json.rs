@@ -40,7 +40,7 @@ impl Serialize for Fields {
 }
 
 /// The answer to a command. `reports` are the shards', in their order.
-pub(super) fn answer(command: Command, facts: &CoreFacts<'_>, reports: &[ShardReport]) -> Vec<u8> {
+pub(super) fn answer(command: Command, facts: &CoreFacts, reports: &[ShardReport]) -> Vec<u8> {
     let mut fields = Fields::default();
     let error = fill(command, facts, reports, &mut fields);
     finished(fields, command.name(), error)
@@ -63,7 +63,7 @@ fn finished(mut fields: Fields, command: &str, error: Option<&str>) -> Vec<u8> {
 /// Puts a command's own fields; an error that it has itself.
 fn fill(
     command: Command,
-    facts: &CoreFacts<'_>,
+    facts: &CoreFacts,
     reports: &[ShardReport],
     fields: &mut Fields,
 ) -> Option<&'static str> {
@@ -75,7 +75,7 @@ fn fill(
         | Command::StatReset
         // There is no JVM, whose properties these would be.
         | Command::SystemProperties => {}
-        Command::Configuration => configuration(facts.conf_text, fields),
+        Command::Configuration => configuration(&facts.texts.conf, fields),
         Command::Connections => {
             fields.put("connections", connections(reports, described));
             fields.put("secure_connections", json!([]));
@@ -86,7 +86,7 @@ fn fill(
         }
         Command::Dump => dump(facts, fields),
         Command::Environment => {
-            for (key, value) in facts.envi_text.lines().filter_map(|line| line.split_once('=')) {
+            for (key, value) in facts.texts.envi.lines().filter_map(|line| line.split_once('=')) {
                 fields.put(key, value);
             }
         }
@@ -100,7 +100,7 @@ fn fill(
             };
             fields.put("digests", facts.digests.iter().map(digest).collect::<Value>());
         }
-        Command::InitialConfiguration => fields.put("initial_configuration", facts.file_text),
+        Command::InitialConfiguration => fields.put("initial_configuration", facts.texts.file.as_str()),
         Command::IsReadOnly => fields.put("read_only", is_read_only(facts)),
         Command::LastSnapshot => {
             let (zxid, seconds) = facts.host.last_snapshot.map_or((-1, -1), |(z, at)| (z.0, at));
@@ -130,7 +130,7 @@ fn fill(
             fields.put("secure_connections", json!([]));
         }
         Command::VotingView => {
-            let view = facts.members.map_or_else(|| json!({}), |all| voting_view(all, facts));
+            let view = facts.members.as_ref().map_or_else(|| json!({}), |all| voting_view(all, facts));
             fields.put("current_config", view);
         }
         Command::WatchSummary => {
@@ -176,7 +176,7 @@ fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-fn is_read_only(facts: &CoreFacts<'_>) -> bool {
+fn is_read_only(facts: &CoreFacts) -> bool {
     facts.role == RoleKind::Looking
 }
 
@@ -198,7 +198,7 @@ fn configuration(conf_text: &str, fields: &mut Fields) {
     }
 }
 
-fn dump(facts: &CoreFacts<'_>, fields: &mut Fields) {
+fn dump(facts: &CoreFacts, fields: &mut Fields) {
     let sets = facts.session_sets.iter().map(|set| {
         let ids: Vec<i64> = set.sessions.iter().map(|session| session.0).collect();
         (set.expires_ms.to_string(), Value::from(ids))
@@ -211,7 +211,7 @@ fn dump(facts: &CoreFacts<'_>, fields: &mut Fields) {
     fields.put("session_id_to_ephemeral_paths", object(owners));
 }
 
-fn leader(facts: &CoreFacts<'_>, fields: &mut Fields) -> Option<&'static str> {
+fn leader(facts: &CoreFacts, fields: &mut Fields) -> Option<&'static str> {
     let leader = match facts.role {
         RoleKind::Leading(_) => facts.server,
         RoleKind::Following(leader, _) | RoleKind::Observing(leader, _) => leader,
@@ -219,7 +219,10 @@ fn leader(facts: &CoreFacts<'_>, fields: &mut Fields) -> Option<&'static str> {
     };
     fields.put("is_leader", leader == facts.server);
     fields.put("leader_id", leader.0);
-    fields.put("leader_ip", facts.members.and_then(|all| host(all, leader)).unwrap_or_default());
+    fields.put(
+        "leader_ip",
+        facts.members.as_ref().and_then(|all| host(all, leader)).unwrap_or_default(),
+    );
     None
 }
 
@@ -232,7 +235,7 @@ fn texts(all: &[Address]) -> Vec<String> {
 }
 
 /// Where clients connect is known of this server, and of others whose line says so.
-fn voting_view(members: &Membership, facts: &CoreFacts<'_>) -> Value {
+fn voting_view(members: &Membership, facts: &CoreFacts) -> Value {
     let voters = members.members().filter(|(_, member)| !member.observer);
     object(voters.map(|(id, member)| {
         let listed = member.client.as_deref().unwrap_or_default();
@@ -240,15 +243,15 @@ fn voting_view(members: &Membership, facts: &CoreFacts<'_>) -> Value {
         let view = json!({
             "server_addresses": texts(&member.quorum_addresses()),
             "election_addresses": texts(&member.election_addresses()),
-            "client_address": if own { facts.client_address } else { listed },
+            "client_address": if own { &facts.texts.client_address } else { listed },
             "learner_type": "participant",
         });
         (id.0.to_string(), view)
     }))
 }
 
-fn zabstate(facts: &CoreFacts<'_>, fields: &mut Fields) {
-    let (Some(members), Some(ensemble)) = (facts.members, &facts.ensemble) else {
+fn zabstate(facts: &CoreFacts, fields: &mut Fields) {
+    let (Some(members), Some(ensemble)) = (&facts.members, &facts.ensemble) else {
         fields.put("voting", false);
         fields.put("zabstate", "");
         return;
@@ -260,7 +263,7 @@ fn zabstate(facts: &CoreFacts<'_>, fields: &mut Fields) {
     fields.put("is_leader", matches!(facts.role, RoleKind::Leading(_)));
     fields.put("quorum_address", listed(Member::quorum_addresses));
     fields.put("election_address", listed(Member::election_addresses));
-    fields.put("client_address", facts.client_address);
+    fields.put("client_address", facts.texts.client_address.as_str());
     fields.put("voting", members.is_voter(facts.server));
     fields.put("last_zxid", format!("0x{zxid:x}"));
     fields.put("zab_epoch", zxid.epoch().0);
@@ -288,7 +291,7 @@ fn described_addresses(all: &[Address]) -> Value {
     })
 }
 
-fn server_stats(facts: &CoreFacts<'_>, reports: &[ShardReport], fields: &mut Fields) {
+fn server_stats(facts: &CoreFacts, reports: &[ShardReport], fields: &mut Fields) {
     let latency = latency(reports);
     let sum = |of: fn(&ShardReport) -> u64| reports.iter().map(of).sum::<u64>();
     let counters = metrics::merged(reports);
@@ -298,7 +301,7 @@ fn server_stats(facts: &CoreFacts<'_>, reports: &[ShardReport], fields: &mut Fie
         "min_buffer_size": size("min_client_response_size"),
         "max_buffer_size": size("max_client_response_size"),
     });
-    fields.put("version", facts.version_text);
+    fields.put("version", facts.texts.version.as_str());
     fields.put("read_only", is_read_only(facts));
     let stats = json!({
         "packets_sent": sum(|r| r.sent),

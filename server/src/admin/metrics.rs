@@ -161,13 +161,13 @@ fn shown(value: u64) -> i64 {
 }
 
 /// What is measured, in the order in which `mntr` prints it.
-pub(super) fn gather(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> Vec<Metric> {
+pub(super) fn gather(facts: &CoreFacts, reports: &[ShardReport]) -> Vec<Metric> {
     let latency = super::four_letter::latency(reports);
     let sum = |of: fn(&ShardReport) -> u64| reports.iter().map(of).sum::<u64>();
     let tables = facts.state.tables();
     let shards = merged(reports);
     let mut all = Gathered::default();
-    all.text("version", facts.version_text);
+    all.text("version", facts.texts.version.as_str());
     all.text("server_state", role_name(facts.role));
     if let Some(ensemble) = &facts.ensemble {
         all.0.extend(ensemble_metrics(facts.role, ensemble));
@@ -209,7 +209,7 @@ pub(super) fn gather(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> Vec<Metr
             all.counter(name, value);
         }
     }
-    for (namespace, quota) in engine::quota::by_namespace(facts.state) {
+    for (namespace, quota) in engine::quota::by_namespace(&facts.state) {
         let namespace = String::from_utf8_lossy(&namespace).into_owned();
         let mut gauge = |what: &str, value: Option<i64>| {
             if let Some(value) = value {
@@ -253,7 +253,7 @@ pub(super) fn flat(metrics: Vec<Metric>) -> impl Iterator<Item = (String, Value)
 }
 
 /// The text of `mntr`.
-pub fn monitor(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
+pub fn monitor(facts: &CoreFacts, reports: &[ShardReport]) -> String {
     let mut text = String::new();
     for (key, value) in flat(gather(facts, reports)) {
         let _ = writeln!(text, "zk_{key}\t{value}");

@@ -9,6 +9,9 @@ mod json;
 pub mod metrics;
 mod prometheus;
 
+use std::fmt;
+use std::sync::Arc;
+
 use engine::Version;
 use model::{ServerId, SessionId, Zxid};
 use replication::{Membership, RoleKind, Standing};
@@ -56,7 +59,7 @@ pub struct EnsembleFacts {
 }
 
 /// The answer to a question. `reports` are the shards', in their order.
-pub fn answer(question: Question, facts: &CoreFacts<'_>, reports: &[ShardReport]) -> Vec<u8> {
+fn answer(question: Question, facts: &CoreFacts, reports: &[ShardReport]) -> Vec<u8> {
     match question {
         Question::Word(word) => four_letter::text(word, facts, reports),
         Question::Command(command) => json::answer(command, facts, reports),
@@ -65,7 +68,7 @@ pub fn answer(question: Question, facts: &CoreFacts<'_>, reports: &[ShardReport]
 }
 
 /// The answer while the server does not serve, or has too many questions already.
-pub fn refusal(question: Question) -> Vec<u8> {
+fn refusal(question: Question) -> Vec<u8> {
     match question {
         Question::Word(_) | Question::Metrics => four_letter::NOT_SERVING.into(),
         Question::Command(command) => {
@@ -74,28 +77,36 @@ pub fn refusal(question: Question) -> Vec<u8> {
     }
 }
 
-/// The core's part of an answer.
-pub struct CoreFacts<'a> {
+/// Texts that stay the same while the server runs.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Texts {
     /// Version line, after `Zookeeper version: `.
-    pub version_text: &'a str,
+    pub version: String,
     /// Text of `conf`, without the sizes of directories.
-    pub conf_text: &'a str,
+    pub conf: String,
     /// Text of `envi`.
-    pub envi_text: &'a str,
+    pub envi: String,
     /// The configuration file as it was read, without what must stay secret.
-    pub file_text: &'a str,
+    pub file: String,
     /// Where clients connect.
-    pub client_address: &'a str,
+    pub client_address: String,
+}
+
+/// The core's part of an answer. It borrows nothing, so that long answers can be written elsewhere.
+#[derive(Clone)]
+pub struct CoreFacts {
+    /// What does not change.
+    pub texts: Arc<Texts>,
     /// This server.
     pub server: ServerId,
     /// The ensemble that it belongs to.
-    pub members: Option<&'a Membership>,
+    pub members: Option<Membership>,
     /// What `stmk` set.
     pub trace_mask: i64,
     /// What this server is.
     pub role: RoleKind,
     /// State after the last committed batch.
-    pub state: &'a Version,
+    pub state: Version,
     /// Since start, ms.
     pub uptime_ms: u64,
     /// Live sessions, by expiry; only for `dump`.
@@ -107,9 +118,37 @@ pub struct CoreFacts<'a> {
     /// What only a member of an ensemble can tell.
     pub ensemble: Option<EnsembleFacts>,
     /// Digests by zxid, oldest first.
-    pub digests: &'a [(Zxid, u64)],
+    pub digests: Vec<(Zxid, u64)>,
     /// What the machine knows.
     pub host: HostFacts,
     /// What the core measured.
     pub measured: metrics::CoreMetrics,
+}
+
+/// All that an answer is made of. For some questions it is long: it is written by who asked, not by
+/// the core.
+#[derive(Clone)]
+pub struct Material {
+    /// What was asked.
+    pub question: Question,
+    /// The core's part; none while the server does not serve, or has too many questions already.
+    pub facts: Option<CoreFacts>,
+    /// The shards' parts, in their order.
+    pub reports: Vec<ShardReport>,
+}
+
+impl Material {
+    /// The answer.
+    pub fn answer(&self) -> Vec<u8> {
+        match &self.facts {
+            Some(facts) => answer(self.question, facts, &self.reports),
+            None => refusal(self.question),
+        }
+    }
+}
+
+impl fmt::Debug for Material {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Material").field("question", &self.question).finish_non_exhaustive()
+    }
 }

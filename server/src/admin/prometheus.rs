@@ -8,7 +8,7 @@ use super::metrics::{self, Kind, Metric, Reading, Value};
 use crate::link::ShardReport;
 
 /// Everything that has a number.
-pub(super) fn text(facts: &CoreFacts<'_>, reports: &[ShardReport]) -> String {
+pub(super) fn text(facts: &CoreFacts, reports: &[ShardReport]) -> String {
     let mut text = String::new();
     for metric in metrics::gather(facts, reports) {
         push(&metric, &mut text);

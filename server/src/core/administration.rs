@@ -1,6 +1,7 @@
 //! Questions of administrators: gathering reports, and what the core itself measures.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use engine::disk::{DiskOp, DiskToken};
 use model::{Mono, Now, Zxid};
@@ -11,7 +12,7 @@ use super::{Core, CoreOutputs};
 use crate::admin::command::{Command, Question};
 use crate::admin::four_letter::{NOT_SERVING, TRACE_MASK_DEFAULT, Word};
 use crate::admin::metrics::{CoreMetrics, Summary};
-use crate::admin::{self, CoreFacts, EnsembleFacts, HostFacts, SessionSet};
+use crate::admin::{CoreFacts, EnsembleFacts, HostFacts, Material, SessionSet};
 use crate::link::{Query, ShardId, ShardReport, ToShard};
 
 /// Zxids between two digests kept, and digests kept (`hash`).
@@ -106,18 +107,19 @@ impl DigestHistory {
 
 impl Core {
     pub(super) fn on_query(&mut self, now: Now, query: &Query, out: &mut CoreOutputs) {
-        let asker = Asker::Client(query.conn);
-        match Word::parse(query.word) {
-            Some(word) => self.ask(now, asker, Question::Word(word), out),
-            None => tell(asker, NOT_SERVING.into(), out),
-        }
+        let conn = query.conn;
+        let Some(word) = Word::parse(query.word) else {
+            let text = NOT_SERVING.into();
+            return out.to_shards.push((conn.shard, ToShard::Answer { conn, text }));
+        };
+        self.ask(now, Asker::Client(conn), Question::Word(word), out);
     }
 
     /// Answers a question, at once or when every shard has reported.
     pub(super) fn ask(&mut self, now: Now, by: Asker, question: Question, out: &mut CoreOutputs) {
         let serving = self.pipeline.is_serving() || self.readers.are_served();
         if question.needs_serving() && !serving {
-            return tell(by, admin::refusal(question), out);
+            return tell(by, refused(question), out);
         }
         if let Question::Command(Command::SetTraceMask(mask)) = question {
             self.trace(mask, out);
@@ -126,7 +128,7 @@ impl Core {
             return self.answer(now, Complete { by, question, reports: Vec::new() }, out);
         };
         let Some(number) = self.queries.ask(by, question) else {
-            return tell(by, admin::refusal(question), out);
+            return tell(by, refused(question), out);
         };
         for shard in (0..self.config.shards).map(ShardId) {
             out.to_shards.push((shard, ToShard::Report { number, word }));
@@ -155,27 +157,22 @@ impl Core {
     }
 
     fn answer(&mut self, now: Now, query: Complete, out: &mut CoreOutputs) {
-        let digests = self.pipeline.digests();
         let question = query.question;
         let dumps = [Question::Word(Word::Dump), Question::Command(Command::Dump)];
         let session_sets =
             if dumps.contains(&question) { self.session_sets(now) } else { Vec::new() };
         let rejected = self.host.connections_rejected.saturating_sub(self.observed.rejected_base);
         let facts = CoreFacts {
-            version_text: &self.config.version_text,
-            conf_text: &self.config.conf_text,
-            envi_text: &self.config.envi_text,
-            client_address: &self.config.client_address,
-            file_text: &self.config.file_text,
+            texts: Arc::clone(&self.config.texts),
             server: self.config.server,
-            members: self.config.ensemble.as_ref().map(|ensemble| &ensemble.members),
+            members: self.config.ensemble.as_ref().map(|ensemble| ensemble.members.clone()),
             trace_mask: self.observed.trace_mask,
             role: self.pipeline.role(),
-            state: self.pipeline.publication.shown(),
+            state: self.pipeline.publication.shown().clone(),
             uptime_ms: now.mono.since(self.started).as_millis() as u64,
             session_sets,
             session_count: self.pipeline.publication.shown().tables().sessions.len() as u64,
-            digests: &digests,
+            digests: self.pipeline.digests(),
             host: HostFacts { connections_rejected: rejected, ..self.host },
             local_sessions: if self.readers.are_served() { self.sessions.len() as u64 } else { 0 },
             ensemble: self.pipeline.standing().map(|standing| EnsembleFacts {
@@ -188,7 +185,8 @@ impl Core {
             }),
             measured: self.measured(),
         };
-        tell(query.by, admin::answer(question, &facts, &query.reports), out);
+        let material = Material { question, facts: Some(facts), reports: query.reports };
+        tell(query.by, material, out);
         let resets = [Question::Word(Word::Srst), Question::Command(Command::StatReset)];
         if resets.contains(&question) {
             self.observed.base = self.pipeline.counts();
@@ -255,9 +253,17 @@ impl Core {
     }
 }
 
-fn tell(by: Asker, text: Vec<u8>, out: &mut CoreOutputs) {
+fn refused(question: Question) -> Material {
+    Material { question, facts: None, reports: Vec::new() }
+}
+
+/// Four-letter words are written here: they are answered to clients' connections.
+fn tell(by: Asker, material: Material, out: &mut CoreOutputs) {
     match by {
-        Asker::Client(conn) => out.to_shards.push((conn.shard, ToShard::Answer { conn, text })),
-        Asker::Admin(number) => out.answers.push((number, text)),
+        Asker::Client(conn) => {
+            let text = material.answer();
+            out.to_shards.push((conn.shard, ToShard::Answer { conn, text }));
+        }
+        Asker::Admin(number) => out.answers.push((number, material)),
     }
 }

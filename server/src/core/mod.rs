@@ -19,8 +19,8 @@ use engine::draft::Settings;
 use model::{AuthId, Mono, Now, ServerId, SessionId, Zxid};
 use replication::ReplicaConfig;
 
-use crate::admin::HostFacts;
 use crate::admin::command::Question;
+use crate::admin::{HostFacts, Material, Texts};
 use crate::link::{ShardId, ToCore, ToShard};
 use crate::peer::{PeerEvent, PeerOrder};
 
@@ -102,16 +102,8 @@ pub struct CoreConfig {
     pub sessions_max: usize,
     /// A leader whose log write takes longer gives way to another server, ms; 0: never.
     pub disk_hang_ms: u64,
-    /// Text of `conf`, without the dynamic part.
-    pub conf_text: String,
-    /// Text of `envi`.
-    pub envi_text: String,
-    /// Where clients connect.
-    pub client_address: String,
-    /// The configuration file as it was read, without what must stay secret.
-    pub file_text: String,
-    /// Version line of `srvr`, after `Zookeeper version: `.
-    pub version_text: String,
+    /// What it says of itself to administrators.
+    pub texts: Arc<Texts>,
 }
 
 /// What the core can be told.
@@ -154,8 +146,8 @@ pub struct CoreOutputs {
     pub to_shards: Vec<(ShardId, ToShard)>,
     /// Shards that have something to do in the feed and should be woken.
     pub wake: Vec<ShardId>,
-    /// Answers to [`CoreInput::Ask`], by number.
-    pub answers: Vec<(u64, Vec<u8>)>,
+    /// Answers to [`CoreInput::Ask`], by number, to be written elsewhere.
+    pub answers: Vec<(u64, Material)>,
     /// The node must end now, for this reason; nothing further may be acknowledged.
     pub halt: Option<String>,
     /// A requested stop is complete: everything accepted is durable and published.

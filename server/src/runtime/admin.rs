@@ -90,7 +90,7 @@ impl Desk {
                     self.core.ring();
                     let answer = answer.recv_timeout(ANSWER_MAX);
                     return Ok(Some(match answer {
-                        Ok(body) => form.response(body),
+                        Ok(material) => form.response(material.answer()),
                         Err(_) => form.no_answer(),
                     }));
                 }
@@ -116,6 +116,7 @@ fn read_until(stream: &mut TcpStream, into: &mut [u8], until: Instant) -> io::Re
 mod tests {
     use super::super::mail::Mailbox;
     use super::*;
+    use crate::admin::Material;
     use crate::admin::command::Question;
 
     fn open(patience: Duration) -> (SocketAddr, Mailbox) {
@@ -138,7 +139,8 @@ mod tests {
             loop {
                 if let Some(Mail::Ask(question, reply)) = mailbox.take() {
                     assert_eq!(question, Question::Metrics);
-                    reply.send(b"x 1\n".to_vec()).expect("it waits");
+                    let refused = Material { question, facts: None, reports: Vec::new() };
+                    reply.send(refused).expect("it waits");
                     return;
                 }
                 std::thread::yield_now();
@@ -152,7 +154,7 @@ mod tests {
         stream.shutdown(Shutdown::Write).expect("that is all");
         let text = all(stream);
         assert!(
-            text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\nx 1\n"),
+            text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("serving requests\n"),
             "{text}"
         );
         core.join().expect("it was asked");

@@ -22,6 +22,7 @@ use super::peers::Peers;
 use super::poll::{Alarm, Event, PollSet, Source, Ticker};
 use super::pulse::Heart;
 use super::sockets::{Got, Listener, Put, Sockets};
+use crate::admin::Material;
 use crate::admin::command::Question;
 use crate::admission::Admission;
 use crate::core::{Core, CoreInput, CoreOutputs};
@@ -110,7 +111,7 @@ pub(crate) struct CoreSeat {
     done: Vec<DiskDone>,
     /// Who waits for the answers to administrators' questions; no more than there are threads that
     /// ask, and those that gave up waiting.
-    asked: BTreeMap<u64, flume::Sender<Vec<u8>>>,
+    asked: BTreeMap<u64, flume::Sender<Material>>,
     last_asked: u64,
     /// Shards that still read from clients.
     reading: usize,
@@ -140,7 +141,7 @@ impl CoreSeat {
     }
 
     /// Puts an administrator's question to the core.
-    fn ask(&mut self, now: Now, question: Question, reply: flume::Sender<Vec<u8>>) {
+    fn ask(&mut self, now: Now, question: Question, reply: flume::Sender<Material>) {
         self.last_asked += 1;
         self.asked.insert(self.last_asked, reply);
         let input = CoreInput::Ask { number: self.last_asked, question };
@@ -149,10 +150,10 @@ impl CoreSeat {
 
     /// Hands answers to those who asked.
     fn answer(&mut self) {
-        for (number, text) in self.out.answers.drain(..) {
+        for (number, material) in self.out.answers.drain(..) {
             if let Some(reply) = self.asked.remove(&number) {
                 // Nobody may be waiting any more.
-                let _ = reply.send(text);
+                let _ = reply.send(material);
             }
         }
     }

@@ -11,8 +11,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use super::wake::Wake;
-use crate::admin::HostFacts;
 use crate::admin::command::Question;
+use crate::admin::{HostFacts, Material};
 use crate::link::{ShardId, ToCore, ToShard};
 
 /// A message to an executor.
@@ -29,7 +29,7 @@ pub(crate) enum Mail {
     /// For its core: what the machine knows.
     Host(HostFacts),
     /// An administrator's question for its core, and where the answer goes.
-    Ask(Question, flume::Sender<Vec<u8>>),
+    Ask(Question, flume::Sender<Material>),
     /// A client for its shard.
     Client(TcpStream, SocketAddr),
     /// The server stops: read nothing more.

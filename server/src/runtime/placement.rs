@@ -21,6 +21,7 @@ use super::preflight::{self, StartError, cannot};
 use super::pulse::{self, Heart};
 use super::sockets::Listener;
 use super::{admin, host, images, texts};
+use crate::admin::Texts;
 use crate::admin::http::Site;
 use crate::admission::Admission;
 use crate::config::{AdminPort, Host, Resolved};
@@ -413,11 +414,13 @@ fn core_config(
         snapshots_kept: config.snapshots_kept,
         reserve_bytes: config.reserve_bytes,
         sessions_max: config.sessions_max,
-        conf_text: config.conf_text(address.port()),
-        envi_text: envi_text.to_owned(),
-        client_address: shown(address),
-        file_text: config.file_text.clone(),
-        version_text: config.version_text.clone(),
+        texts: Arc::new(Texts {
+            version: config.version_text.clone(),
+            conf: config.conf_text(address.port()),
+            envi: envi_text.to_owned(),
+            file: config.file_text.clone(),
+            client_address: shown(address),
+        }),
     }
 }
 

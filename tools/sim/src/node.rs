@@ -179,11 +179,7 @@ impl Node {
             snapshots_kept: 3,
             reserve_bytes: 1 << 20,
             sessions_max: server::limits::SESSIONS_MAX,
-            conf_text: String::new(),
-            envi_text: String::new(),
-            client_address: String::new(),
-            file_text: String::new(),
-            version_text: "3.9.5-sim".to_owned(),
+            texts: std::sync::Arc::default(),
         };
         let version = recovered.draft.freeze();
         let first = Core::first_version(&config, &mut recovered);

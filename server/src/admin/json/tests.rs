@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use engine::Draft;
 use engine::draft::Settings;
 use model::{Epoch, Xid, Zxid};
@@ -6,10 +8,10 @@ use replication::{Learners, Standing};
 use super::*;
 use crate::admin::four_letter::TRACE_MASK_DEFAULT;
 use crate::admin::metrics::{CoreMetrics, Sizes};
-use crate::admin::{EnsembleFacts, HostFacts, SessionSet};
+use crate::admin::{EnsembleFacts, HostFacts, SessionSet, Texts};
 use crate::link::SessionReport;
 
-fn asked(command: Command, change: impl FnOnce(&mut CoreFacts<'_>)) -> String {
+fn asked(command: Command, change: impl FnOnce(&mut CoreFacts)) -> String {
     let reports = [ShardReport {
         sent: 3,
         read_ms: (1, 1, 1, 1),
@@ -23,27 +25,29 @@ fn asked_with(
     command: Command,
     reports: &[ShardReport],
     members: Option<&Membership>,
-    change: impl FnOnce(&mut CoreFacts<'_>),
+    change: impl FnOnce(&mut CoreFacts),
 ) -> String {
-    let state = Draft::new(Settings::default()).freeze();
     let mut facts = CoreFacts {
-        version_text: "3.9.5-test",
-        conf_text: "clientPort=2181\nsecureClientPort=-1\ndataDir=/1\nmaxClientCnxns=60\n\
-                    membership: \nserver.1=a:1:2",
-        envi_text: "Environment:\nzookeeper.version=3.9.5-test\nos.name=Linux\n",
-        file_text: "dataDir=/1\n",
-        client_address: "h:2181",
+        texts: Arc::new(Texts {
+            version: "3.9.5-test".into(),
+            conf: "clientPort=2181\nsecureClientPort=-1\ndataDir=/1\nmaxClientCnxns=60\n\
+                   membership: \nserver.1=a:1:2"
+                .into(),
+            envi: "Environment:\nzookeeper.version=3.9.5-test\nos.name=Linux\n".into(),
+            file: "dataDir=/1\n".into(),
+            client_address: "h:2181".into(),
+        }),
         server: ServerId(1),
-        members,
+        members: members.cloned(),
         trace_mask: TRACE_MASK_DEFAULT,
         role: RoleKind::Standalone,
-        state: &state,
+        state: Draft::new(Settings::default()).freeze(),
         uptime_ms: 5,
         session_sets: Vec::new(),
         session_count: 0,
         local_sessions: 0,
         ensemble: None,
-        digests: &[(Zxid(128), u64::MAX)],
+        digests: vec![(Zxid(128), u64::MAX)],
         host: HostFacts { last_snapshot: Some((Zxid(0xab), 7)), ..HostFacts::default() },
         measured: CoreMetrics { counters: vec![("commit_count", 9)], summaries: Vec::new() },
     };

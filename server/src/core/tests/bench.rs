@@ -13,6 +13,7 @@ use model::{AuthId, CreateMode, Mono, Now, Op, OpCode, ServerId, SessionId, Xid,
 use protocol::encode_write;
 
 use super::super::{Core, CoreConfig, CoreInput, CoreOutputs};
+use crate::admin::Texts;
 use crate::feed::{Answer, CommitBatch, Completion, Subscriber, feed};
 use crate::link::{ConnId, Password, ShardId, Submit, Submits, ToCore, ToShard};
 
@@ -40,11 +41,11 @@ pub(super) fn config() -> CoreConfig {
         snapshots_kept: 2,
         reserve_bytes: 1000,
         sessions_max: crate::limits::SESSIONS_MAX,
-        conf_text: "clientPort=1\ndataDir=/d\ndataLogDir=/l\ntickTime=2000\n".into(),
-        envi_text: String::new(),
-        client_address: String::new(),
-        file_text: String::new(),
-        version_text: "3.9.5-test".into(),
+        texts: Arc::new(Texts {
+            version: "3.9.5-test".into(),
+            conf: "clientPort=1\ndataDir=/d\ndataLogDir=/l\ntickTime=2000\n".into(),
+            ..Texts::default()
+        }),
     }
 }
 

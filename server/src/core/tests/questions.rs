@@ -118,7 +118,9 @@ fn administrators_are_answered_by_number() {
             }
         }
         match &std::mem::take(&mut bench.out.answers)[..] {
-            [(to, text)] if *to == number => String::from_utf8_lossy(text).into_owned(),
+            [(to, material)] if *to == number => {
+                String::from_utf8_lossy(&material.answer()).into_owned()
+            }
             other => panic!("one answer to {number} was expected: {other:?}"),
         }
     };
