@@ -6,12 +6,14 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Root of the checkout this program was built from.
+/// Root of the checkout whose tests or programs cargo runs.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the package lies in a folder of the checkout")
-        .to_path_buf()
+    // Asked when it runs, not when it was built: two checkouts may share a folder of build output,
+    // and each is to look at itself.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let package = package.unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")));
+    let root = package.ancestors().find(|folder| folder.join("Cargo.lock").is_file());
+    root.expect("the package lies in a folder of the checkout").to_path_buf()
 }
 
 /// Files below the root that belong to the project, as paths relative to it, sorted. Build output

@@ -100,7 +100,9 @@ fn fill(
             };
             fields.put("digests", facts.digests.iter().map(digest).collect::<Value>());
         }
-        Command::InitialConfiguration => fields.put("initial_configuration", facts.texts.file.as_str()),
+        Command::InitialConfiguration => {
+            fields.put("initial_configuration", facts.texts.file.as_str());
+        }
         Command::IsReadOnly => fields.put("read_only", is_read_only(facts)),
         Command::LastSnapshot => {
             let (zxid, seconds) = facts.host.last_snapshot.map_or((-1, -1), |(z, at)| (z.0, at));
@@ -130,8 +132,9 @@ fn fill(
             fields.put("secure_connections", json!([]));
         }
         Command::VotingView => {
-            let view = facts.members.as_ref().map_or_else(|| json!({}), |all| voting_view(all, facts));
-            fields.put("current_config", view);
+            let members = facts.members.as_ref();
+            let view = members.map(|members| voting_view(members, facts));
+            fields.put("current_config", view.unwrap_or_else(|| json!({})));
         }
         Command::WatchSummary => {
             let summary = super::four_letter::summary(reports);
@@ -281,10 +284,11 @@ fn zabstate(facts: &CoreFacts, fields: &mut Fields) {
 /// which it asks the network.
 fn described_addresses(all: &[Address]) -> Value {
     let ports: Vec<u16> = all.iter().map(|address| address.port).collect();
+    let wildcards: Vec<String> = ports.iter().map(|port| format!("0.0.0.0:{port}")).collect();
     json!({
         "empty": all.is_empty(),
         "all_addresses": texts(all),
-        "wildcard_addresses": ports.iter().map(|port| format!("0.0.0.0:{port}")).collect::<Vec<_>>(),
+        "wildcard_addresses": wildcards,
         "all_ports": ports,
         "all_host_strings": all.iter().map(|address| &address.host).collect::<Vec<_>>(),
         "one": texts(all).into_iter().next(),

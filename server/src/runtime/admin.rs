@@ -61,8 +61,8 @@ impl Desk {
     fn handle(&self, mut stream: TcpStream) -> io::Result<()> {
         let until = Instant::now() + self.patience;
         let Some(response) = self.answer(&mut stream, until)? else { return Ok(()) };
-        stream.set_write_timeout(Some(self.patience))?;
-        stream.write_all(&response.bytes())?;
+        let until = Instant::now() + self.patience;
+        write_until(&mut stream, &response.bytes(), until)?;
         // A connection that is closed with something unread in it is reset, and the peer may lose
         // the answer.
         stream.shutdown(Shutdown::Write)?;
@@ -104,12 +104,26 @@ impl Desk {
 }
 
 fn read_until(stream: &mut TcpStream, into: &mut [u8], until: Instant) -> io::Result<usize> {
-    let left = until.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(io::ErrorKind::TimedOut.into());
-    }
-    stream.set_read_timeout(Some(left))?;
+    stream.set_read_timeout(Some(left(until)?))?;
     stream.read(into)
+}
+
+/// Whoever takes a long answer byte by byte has no more time for it than others.
+fn write_until(stream: &mut TcpStream, mut bytes: &[u8], until: Instant) -> io::Result<()> {
+    while !bytes.is_empty() {
+        stream.set_write_timeout(Some(left(until)?))?;
+        match stream.write(bytes)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => bytes = &bytes[count..],
+        }
+    }
+    Ok(())
+}
+
+/// Time that is left; an error if there is none.
+fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 #[cfg(test)]
@@ -172,5 +186,18 @@ mod tests {
         for stream in silent {
             assert_eq!(all(stream), "");
         }
+    }
+
+    #[test]
+    fn who_takes_nothing_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let at = listener.local_addr().expect("it has an address");
+        let _silent = TcpStream::connect(at).expect("a connection");
+        let (mut stream, _) = listener.accept().expect("it came");
+        let until = Instant::now() + Duration::from_millis(50);
+        let more_than_fits = vec![0; 64 << 20];
+        let fault = write_until(&mut stream, &more_than_fits, until).expect_err("nobody reads");
+        let kinds = [io::ErrorKind::TimedOut, io::ErrorKind::WouldBlock];
+        assert!(kinds.contains(&fault.kind()), "{fault}");
     }
 }

@@ -7,7 +7,8 @@ use crate::node::Node;
 use crate::raw::Raw;
 
 const ADMIN: &str = "admin.enableServer=true\nadmin.serverAddress=127.0.0.1\nadmin.serverPort=0\n";
-const METRICS: &str = "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
+const METRICS: &str = "\
+    metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider\n\
      metricsProvider.httpHost=127.0.0.1\nmetricsProvider.httpPort=0\n";
 
 /// Head and body of an answer.
