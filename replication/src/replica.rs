@@ -86,7 +86,8 @@ impl Replica {
             Mode::Standalone(_) => Vec::new(),
             Mode::Ensemble(ensemble) => match &ensemble.role {
                 Some(Role::Leading(role)) => role.observers(),
-                _ => Vec::new(),
+                // Only a leader has any.
+                Some(_) | None => Vec::new(),
             },
         }
     }

@@ -10,7 +10,7 @@ use replication::Counts;
 use super::queries::{Asker, Complete};
 use super::{Core, CoreOutputs};
 use crate::admin::command::{Command, Question};
-use crate::admin::four_letter::{NOT_SERVING, TRACE_MASK_DEFAULT, Word};
+use crate::admin::four_letter::{NOT_SERVING, Word};
 use crate::admin::metrics::{CoreMetrics, Summary};
 use crate::admin::{CoreFacts, EnsembleFacts, HostFacts, Material, SessionSet};
 use crate::link::{Query, ShardId, ShardReport, ToShard};
@@ -20,9 +20,8 @@ const DIGEST_EVERY: i64 = 128;
 const DIGESTS_MAX: usize = 1024;
 
 /// What the core measures of itself.
+#[derive(Default)]
 pub(super) struct Observed {
-    /// What administrators set with `stmk`; nothing here depends on it.
-    trace_mask: i64,
     /// Sessions expired.
     pub(super) expired: u64,
     /// Log writes in flight and when they were ordered.
@@ -40,23 +39,6 @@ pub(super) struct Observed {
     replica_base: Counts,
     /// Connections rejected then.
     rejected_base: u64,
-}
-
-impl Default for Observed {
-    fn default() -> Observed {
-        Observed {
-            trace_mask: TRACE_MASK_DEFAULT,
-            expired: 0,
-            writes: VecDeque::new(),
-            write_ms: Summary::default(),
-            digest_mismatches: 0,
-            reattaches: 0,
-            revalidations: 0,
-            base: (0, 0),
-            replica_base: Counts::default(),
-            rejected_base: 0,
-        }
-    }
 }
 
 impl Observed {
@@ -137,7 +119,7 @@ impl Core {
 
     /// Every shard shows this trace mask from now on.
     pub(super) fn trace(&mut self, mask: i64, out: &mut CoreOutputs) {
-        self.observed.trace_mask = mask;
+        self.trace_mask = mask;
         for shard in (0..self.config.shards).map(ShardId) {
             out.to_shards.push((shard, ToShard::TraceMask(mask)));
         }
@@ -166,7 +148,7 @@ impl Core {
             texts: Arc::clone(&self.config.texts),
             server: self.config.server,
             members: self.config.ensemble.as_ref().map(|ensemble| ensemble.members.clone()),
-            trace_mask: self.observed.trace_mask,
+            trace_mask: self.trace_mask,
             role: self.pipeline.role(),
             state: self.pipeline.publication.shown().clone(),
             uptime_ms: now.mono.since(self.started).as_millis() as u64,

@@ -178,6 +178,8 @@ pub struct Core {
     queries: Queries,
     observed: Observed,
     host: HostFacts,
+    /// What administrators set with `stmk`; nothing here depends on it.
+    trace_mask: i64,
     next_token: u64,
     nobody: Arc<[AuthId]>,
     stopping: bool,

@@ -22,6 +22,7 @@ use super::space::Space;
 use super::speculate::Config;
 use super::{Core, CoreConfig, CoreOutputs};
 use crate::admin::HostFacts;
+use crate::admin::four_letter::TRACE_MASK_DEFAULT;
 use crate::feed::Publisher;
 
 impl Core {
@@ -85,6 +86,7 @@ impl Core {
             queries: Queries::new(config.shards),
             observed: Observed::default(),
             host: HostFacts::default(),
+            trace_mask: TRACE_MASK_DEFAULT,
             next_token: 0,
             nobody: Arc::from([]),
             stopping: false,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use model::Zxid;
 
 use super::disk::Dirs;
+use super::disk::files::number_in;
 use super::mail::{Address, Mail};
 use crate::admin::HostFacts;
 use crate::admission::Admission;
@@ -50,9 +51,7 @@ fn observe(dirs: &Dirs, descriptors_max: u64) -> HostFacts {
 fn last_snapshot(dir: &Path) -> Option<(Zxid, i64)> {
     let entries = std::fs::read_dir(dir).ok()?.filter_map(Result::ok);
     let named = entries.filter_map(|entry| {
-        let name = entry.file_name();
-        let digits = name.to_str()?.strip_prefix("snapshot.").filter(|rest| rest.len() == 16)?;
-        Some((Zxid(u64::from_str_radix(digits, 16).ok()? as i64), entry))
+        Some((Zxid(number_in(&entry.file_name(), "snapshot.")? as i64), entry))
     });
     let (zxid, entry) = named.max_by_key(|(zxid, _)| *zxid)?;
     let written = entry.metadata().ok()?.modified().ok()?;

@@ -11,7 +11,7 @@ use engine::recover::{DiskImage, Image, Parallel};
 use model::Zxid;
 
 use super::disk::Dirs;
-use super::disk::files::sync_dir;
+use super::disk::files::{number_in, sync_dir};
 
 /// Most bytes read of a small file.
 const SMALL_BYTES_MAX: u64 = 4096;
@@ -55,12 +55,7 @@ fn map_named(dir: &Path, prefix: &str, ahead: Ahead) -> io::Result<Vec<(u64, Ima
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(prefix));
-        let number = number.filter(|digits| digits.len() == 16);
-        let Some(number) = number.and_then(|digits| u64::from_str_radix(digits, 16).ok()) else {
-            continue;
-        };
+        let Some(number) = number_in(&entry.file_name(), prefix) else { continue };
         found.push((number, entry.path()));
     }
     found.sort_by_key(|(number, _)| *number);

@@ -5,6 +5,7 @@ use model::Now;
 
 use super::connection::Phase;
 use super::{Shard, ShardOutputs};
+use crate::admin::four_letter::NOT_SERVING;
 use crate::link::{Query, Service, ToCore};
 
 /// Every word there is. Other letters are not a word but the length of a frame.
@@ -14,8 +15,6 @@ const WORDS: [&[u8; 4]; 18] = [
 ];
 /// What a telnet client sends when it is interrupted.
 const TELNET_CLOSE: [u8; 4] = [0xff, 0xf4, 0xff, 0xfd];
-/// Answer of most words while the server does not serve.
-const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
 /// Bytes behind stmk.
 const MASK_LEN: usize = 8;
 
@@ -80,8 +79,8 @@ impl Shard {
                 self.answer_word(now, slot, text.as_bytes(), out);
             }
             _ if self.service == Service::Nobody => {
-                let end = if word == *b"hash" { "" } else { "\n" };
-                self.answer_word(now, slot, format!("{NOT_SERVING}{end}").as_bytes(), out);
+                let text = if word == *b"hash" { NOT_SERVING.trim_end() } else { NOT_SERVING };
+                self.answer_word(now, slot, text.as_bytes(), out);
             }
             _ => {
                 let conn = self.connections.id(slot);

@@ -146,3 +146,19 @@ fn administrators_are_answered_by_number() {
     assert!(state.contains("\"zabstate\" : \"election\","), "{state}");
     assert!(ask(&mut bench, 3, Question::Metrics).contains("\nquorum_size 2\n"));
 }
+
+/// Whichever shard a client sets the trace mask on, all show it.
+#[test]
+fn every_shard_hears_of_the_trace_mask() {
+    let mut bench = Bench::new();
+    bench.told();
+    bench.say(1, ToCore::TraceMask(5));
+    let told = bench.told();
+    assert!(
+        matches!(
+            told[..],
+            [(ShardId(0), ToShard::TraceMask(5)), (ShardId(1), ToShard::TraceMask(5))]
+        ),
+        "{told:?}"
+    );
+}

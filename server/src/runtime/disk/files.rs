@@ -1,5 +1,6 @@
 //! Names, and the few file operations that everything here is made of.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -91,6 +92,12 @@ pub(crate) fn remove_unfinished(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The number in a whole name, as [`Dirs`] writes it behind `prefix`.
+pub(crate) fn number_in(name: &OsStr, prefix: &str) -> Option<u64> {
+    let digits = name.to_str()?.strip_prefix(prefix).filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 /// Makes renames, creations and removals in a directory durable.

@@ -44,6 +44,20 @@ fn the_mask_of_stmk_comes_at_once() {
     }
 }
 
+/// It is set on one shard and shown by all.
+#[test]
+fn the_mask_is_the_whole_servers() {
+    let mut world = World::new();
+    let conn = world.accept();
+    world.bytes(conn, &[b"stmk".as_slice(), &[0, 0, 0, 0, 0, 0, 1, 0]].concat());
+    let told = |m: &ToCore| matches!(m, ToCore::TraceMask(256));
+    assert!(world.mail.iter().any(told), "{:?}", world.mail);
+    world.tell(ToShard::TraceMask(7));
+    let conn = world.accept();
+    world.bytes(conn, b"gtmk");
+    assert_eq!(world.got(conn), b"7");
+}
+
 #[test]
 fn other_words_are_queries() {
     let mut world = World::new();
